@@ -1,0 +1,115 @@
+//! The core alone, in a process without Python: times a prune, or the floor under it.
+//!
+//! `core crawl REPO [JOBS]` is a dry run of `prune --refs-only`: crawl, and one listing.
+//! `core floor REPO [JOBS]` does the same system calls with no thinking: reads all dirtrees and dirmetas, lists all
+//! object directories.
+//! Prints `SECONDS PEAK_RSS_KIB`, the time without the process's start.
+
+#![allow(clippy::print_stdout, clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+use std::num::NonZeroUsize;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use ostree_sweep::mark::roots::Retention;
+use ostree_sweep::prune::{prune, PruneOptions};
+use ostree_sweep::repo::Repo;
+use ostree_sweep::workers::Impact;
+use ostree_sweep::Control;
+use rustix::fs::{openat, Mode, OFlags, RawDir, CWD};
+
+fn main() {
+    // `cargo bench` adds an option of its own.
+    let args: Vec<_> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
+    let (Some(what), Some(repo)) = (args.first(), args.get(1)) else {
+        println!("usage: core crawl|floor REPO [JOBS]");
+        return;
+    };
+    let jobs = args.get(2).map(|jobs| jobs.parse().expect("a number of threads"));
+    let time = match what.as_str() {
+        "crawl" => crawl(Path::new(repo), jobs),
+        "floor" => floor(Path::new(repo), jobs.map_or(4, NonZeroUsize::get)),
+        other => panic!("unknown benchmark {other}"),
+    };
+    println!("{:.6} {}", time.as_secs_f64(), peak_rss_kib());
+}
+
+fn crawl(repo: &Path, jobs: Option<NonZeroUsize>) -> Duration {
+    let start = Instant::now();
+    let options = PruneOptions {
+        retention: Retention { refs_only: true, depth: None },
+        dry_run: true,
+        jobs,
+        impact: Impact::Full,
+        lock_timeout: None,
+        observer: None,
+    };
+    let report = prune(&Repo::open(repo).unwrap(), &options, &Control::new()).unwrap();
+    assert!(report.objects_total() > 0);
+    start.elapsed()
+}
+
+fn floor(repo: &Path, jobs: usize) -> Duration {
+    let paths = metadata(repo);
+    let start = Instant::now();
+    parallel(jobs, paths.len(), |index, buffer| {
+        let file = openat(CWD, &paths[index], OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).unwrap();
+        let size = usize::try_from(rustix::fs::fstat(&file).unwrap().st_size).unwrap();
+        buffer.resize(size + 1, 0);
+        rustix::io::read(&file, buffer.as_mut_slice()).unwrap();
+    });
+    parallel(jobs, 256, |number, buffer| {
+        list(&repo.join(format!("objects/{number:02x}")), buffer, |_| ());
+    });
+    start.elapsed()
+}
+
+/// All dirtrees and dirmetas, in the order of their names.
+fn metadata(repo: &Path) -> Vec<PathBuf> {
+    let mut paths = Vec::new();
+    for number in 0..256 {
+        let directory = repo.join(format!("objects/{number:02x}"));
+        list(&directory, &mut Vec::new(), |name| {
+            if name.ends_with(".dirtree") || name.ends_with(".dirmeta") {
+                paths.push(directory.join(name));
+            }
+        });
+    }
+    paths
+}
+
+fn list(path: &Path, buffer: &mut Vec<u8>, mut each: impl FnMut(&str)) {
+    let Ok(directory) = openat(CWD, path, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()) else { return };
+    buffer.clear();
+    buffer.reserve(64 << 10);
+    let mut entries = RawDir::new(directory.as_fd(), buffer.spare_capacity_mut());
+    while let Some(entry) = entries.next() {
+        each(entry.unwrap().file_name().to_str().unwrap());
+    }
+}
+
+fn parallel(jobs: usize, count: usize, work: impl Fn(usize, &mut Vec<u8>) + Sync) {
+    let next = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..jobs {
+            scope.spawn(|| {
+                let mut buffer = Vec::new();
+                loop {
+                    let index = next.fetch_add(1, Ordering::Relaxed);
+                    if index >= count {
+                        break;
+                    }
+                    work(index, &mut buffer);
+                }
+            });
+        }
+    });
+}
+
+fn peak_rss_kib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmHWM")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}

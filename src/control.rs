@@ -1,0 +1,142 @@
+//! The caller's hold on a running operation: cancel it, watch its progress.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicU8, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::error::{Error, Result};
+
+/// How often a wait looks at the cancel flag.
+const TICK: Duration = Duration::from_millis(20);
+
+/// What a run is busy with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Phase {
+    /// Waiting for a lock.
+    Lock,
+    /// libostree is removing old deployments and boot files.
+    Deployments,
+    /// Listing refs and commits.
+    Roots,
+    /// Following commits to all that they reach.
+    Crawl,
+    /// Deciding on, and deleting, what nothing reaches.
+    Sweep,
+    /// All is done.
+    Done,
+}
+
+impl Phase {
+    const ALL: [Phase; 6] =
+        [Phase::Lock, Phase::Deployments, Phase::Roots, Phase::Crawl, Phase::Sweep, Phase::Done];
+
+    /// The name used in progress reports.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Phase::Lock => "lock",
+            Phase::Deployments => "deployments",
+            Phase::Roots => "roots",
+            Phase::Crawl => "crawl",
+            Phase::Sweep => "sweep",
+            Phase::Done => "done",
+        }
+    }
+}
+
+/// One look at a run's progress.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Snapshot {
+    /// What the run is busy with.
+    pub phase: Phase,
+    /// Steps done in this phase: dirtrees read, or object directories swept.
+    pub done: u64,
+    /// Steps in this phase, where that is known.
+    pub total: Option<u64>,
+    /// Bytes freed so far.
+    pub bytes_freed: u64,
+}
+
+/// Cancel flag and progress counters, shared between a run and its caller.
+///
+/// All loads and stores are relaxed: the flag only ever goes from false to true and the counters are for
+/// people to look at, so no other memory is ordered by them.
+#[derive(Debug, Default)]
+pub struct Control {
+    cancelled: AtomicBool,
+    phase: AtomicU8,
+    done: AtomicU64,
+    /// Zero stands for "not known".
+    total: AtomicU64,
+    bytes_freed: AtomicU64,
+}
+
+impl Control {
+    /// A control with nothing cancelled.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Asks the run to stop; it does so within a fraction of a second.
+    pub fn cancel(&self) {
+        self.cancelled.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether [`Control::cancel`] was called.
+    pub fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Relaxed)
+    }
+
+    /// Progress as of now.
+    pub fn snapshot(&self) -> Snapshot {
+        let phase = usize::from(self.phase.load(Ordering::Relaxed));
+        let total = self.total.load(Ordering::Relaxed);
+        Snapshot {
+            phase: Phase::ALL.get(phase).copied().unwrap_or(Phase::Done),
+            done: self.done.load(Ordering::Relaxed),
+            total: (total > 0).then_some(total),
+            bytes_freed: self.bytes_freed.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Fails once the run was cancelled. Called between any two steps that could take long.
+    pub(crate) fn check(&self) -> Result<()> {
+        if self.is_cancelled() {
+            Err(Error::Cancelled(None))
+        } else {
+            Ok(())
+        }
+    }
+
+    pub(crate) fn enter(&self, phase: Phase, total: u64) {
+        self.done.store(0, Ordering::Relaxed);
+        self.total.store(total, Ordering::Relaxed);
+        self.phase.store(phase as u8, Ordering::Relaxed);
+    }
+
+    /// Goes back to an earlier phase after an interruption that has phases of its own.
+    pub(crate) fn restore(&self, progress: Snapshot) {
+        self.enter(progress.phase, progress.total.unwrap_or(0));
+        self.advance(progress.done);
+    }
+
+    pub(crate) fn advance(&self, steps: u64) {
+        self.done.fetch_add(steps, Ordering::Relaxed);
+    }
+
+    pub(crate) fn freed(&self, bytes: u64) {
+        self.bytes_freed.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Sleeps for `time`, or until the run is cancelled.
+    pub(crate) fn sleep(&self, time: Duration) -> Result<()> {
+        let end = Instant::now() + time;
+        loop {
+            self.check()?;
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(());
+            }
+            std::thread::sleep(left.min(TICK));
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! The one error type of the crate.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::report::PruneReport;
+
+/// What can stop a run. Nothing more is deleted after one of these was raised.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The path holds no OSTree repository.
+    #[error("opening repo: {}: {reason}", .path.display())]
+    NotARepo {
+        /// The path that was given.
+        path: PathBuf,
+        /// What is missing there.
+        reason: String,
+    },
+    /// The repository's configuration asks for something this version does not know.
+    #[error("{}: {reason}", .path.display())]
+    Unsupported {
+        /// The repository's configuration file.
+        path: PathBuf,
+        /// The setting and its value.
+        reason: String,
+    },
+    /// Reachable data is missing or can't be decoded.
+    #[error("{object}: {reason}")]
+    Corrupt {
+        /// An object's name (`CHECKSUM.TYPE`) or a ref's.
+        object: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A lock stayed busy for as long as we were told to wait.
+    #[error("Locking {} failed: another process holds the lock (waited {waited_s:.0} s)", .path.display())]
+    LockTimeout {
+        /// The lock file.
+        path: PathBuf,
+        /// How long we waited, in seconds.
+        waited_s: f64,
+    },
+    /// The caller cancelled the run; the report says what was done before.
+    #[error("Operation was cancelled")]
+    Cancelled(Option<Box<PruneReport>>),
+    /// A system call failed.
+    #[error("{}: {source}", .path.display())]
+    Io {
+        /// The file or directory it failed on.
+        path: PathBuf,
+        /// The kernel's reason.
+        source: io::Error,
+    },
+    /// A fault of this crate's own, or of a decoder it uses.
+    #[error("internal error: {0}")]
+    Internal(String),
+    /// libostree reported an error on the sysroot.
+    #[error("{0}")]
+    Sysroot(String),
+}
+
+/// Shorthand used in the whole crate.
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    /// An input/output error on `path`.
+    pub fn io(path: impl AsRef<Path>, source: impl Into<io::Error>) -> Self {
+        Self::Io { path: path.as_ref().to_owned(), source: source.into() }
+    }
+
+    /// Reachable data named `object` is unusable.
+    pub fn corrupt(object: impl std::fmt::Display, reason: impl Into<String>) -> Self {
+        Self::Corrupt { object: object.to_string(), reason: reason.into() }
+    }
+}

@@ -1,0 +1,32 @@
+//! A garbage collector for OSTree repositories and sysroots.
+//!
+//! Data flows one way:
+//!
+//! ```text
+//! refs, deployments → roots → commits → crawl → live set → verdict → sweep → report
+//! ```
+//!
+//! * [`repo`] reads a repository on disk: objects, refs, settings, the lock.
+//! * [`mark`] finds out what is live.
+//! * [`sweep`] deletes the rest.
+//! * [`prune`](mod@prune) is the one file that knows the order of phases and locks.
+//! * [`sysroot`] does for a whole sysroot what `ostree admin cleanup` does.
+//! * [`control`], [`report`] and [`error`] are what goes in and comes out along the way.
+//!
+//! Nothing points back, and nothing but `python` knows of Python.
+
+#[cfg(feature = "python")]
+mod python;
+
+pub mod control;
+pub mod error;
+pub mod mark;
+pub mod prune;
+pub mod repo;
+pub mod report;
+mod sweep;
+pub mod sysroot;
+pub mod workers;
+
+pub use control::Control;
+pub use error::{Error, Result};

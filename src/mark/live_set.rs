@@ -1,0 +1,136 @@
+//! The set of objects that must stay.
+//!
+//! Commits, dirtrees and dirmetas are held with all 32 bytes: the set is also the crawl's record of what it has
+//! visited, and a collision would hide live children. Of a file only eight bytes are held; a collision there can
+//! only keep garbage. Checksums are uniform, so eight of their bytes serve as hash as they are.
+
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use hashbrown::HashTable;
+
+use crate::repo::object::{Checksum, ObjectName, ObjectType};
+
+/// Checksums of live objects, one shard for each object directory.
+#[derive(Debug)]
+pub struct LiveSet {
+    shards: Vec<RwLock<Shard>>,
+}
+
+/// The live objects of one object directory.
+#[derive(Debug, Default)]
+pub struct Shard {
+    commits: HashTable<Checksum>,
+    dirtrees: HashTable<Checksum>,
+    dirmetas: HashTable<Checksum>,
+    files: HashTable<u64>,
+}
+
+impl Default for LiveSet {
+    fn default() -> Self {
+        Self { shards: (0..=u8::MAX).map(|_| RwLock::default()).collect() }
+    }
+}
+
+impl LiveSet {
+    /// Adds an object; true if it is new. A payload link is never live by itself and is not added.
+    pub fn insert(&self, object: ObjectName) -> bool {
+        let ObjectName { checksum, kind } = object;
+        let mut shard = self.write(checksum.directory());
+        let full = match kind {
+            ObjectType::Commit => &mut shard.commits,
+            ObjectType::DirTree => &mut shard.dirtrees,
+            ObjectType::DirMeta => &mut shard.dirmetas,
+            ObjectType::File => {
+                let fingerprint = hash(&checksum);
+                return insert(&mut shard.files, fingerprint, |f| *f, fingerprint);
+            }
+            ObjectType::PayloadLink => return false,
+        };
+        insert(full, checksum, hash, hash(&checksum))
+    }
+
+    /// Whether an object is live.
+    pub fn contains(&self, object: ObjectName) -> bool {
+        self.shard(object.checksum.directory()).contains(object)
+    }
+
+    /// The live objects of one object directory, for many questions in a row.
+    pub fn shard(&self, directory: u8) -> RwLockReadGuard<'_, Shard> {
+        // A panic elsewhere can't leave a table half changed: `insert` either happens or does not.
+        self.shards[usize::from(directory)].read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self, directory: u8) -> RwLockWriteGuard<'_, Shard> {
+        self.shards[usize::from(directory)].write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Shard {
+    /// Whether an object of this directory is live.
+    pub fn contains(&self, object: ObjectName) -> bool {
+        let ObjectName { checksum, kind } = object;
+        let full = match kind {
+            ObjectType::Commit => &self.commits,
+            ObjectType::DirTree => &self.dirtrees,
+            ObjectType::DirMeta => &self.dirmetas,
+            ObjectType::File => {
+                let fingerprint = hash(&checksum);
+                return self.files.find(fingerprint, |f| *f == fingerprint).is_some();
+            }
+            ObjectType::PayloadLink => return false,
+        };
+        full.find(hash(&checksum), |found| *found == checksum).is_some()
+    }
+}
+
+fn hash(checksum: &Checksum) -> u64 {
+    let mut fingerprint = [0; 8];
+    fingerprint.copy_from_slice(&checksum.0[8..16]);
+    u64::from_le_bytes(fingerprint)
+}
+
+fn insert<T: PartialEq>(table: &mut HashTable<T>, value: T, hasher: impl Fn(&T) -> u64, hash: u64) -> bool {
+    match table.entry(hash, |found| *found == value, hasher) {
+        hashbrown::hash_table::Entry::Occupied(_) => false,
+        hashbrown::hash_table::Entry::Vacant(slot) => {
+            slot.insert(value);
+            true
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(byte: u8, last: u8, kind: ObjectType) -> ObjectName {
+        let mut bytes = [byte; 32];
+        bytes[31] = last;
+        ObjectName::new(Checksum(bytes), kind)
+    }
+
+    #[test]
+    fn types_are_kept_apart() {
+        let live = LiveSet::default();
+        let commit = name(1, 0, ObjectType::Commit);
+        assert!(live.insert(commit));
+        assert!(!live.insert(commit));
+        assert!(live.contains(commit));
+        for other in [ObjectType::DirTree, ObjectType::DirMeta, ObjectType::File, ObjectType::PayloadLink] {
+            assert!(!live.contains(name(1, 0, other)));
+        }
+    }
+
+    /// Two checksums with the same fingerprint: trees stay apart, of files both are kept.
+    #[test]
+    fn only_files_are_held_by_fingerprint() {
+        let live = LiveSet::default();
+        for kind in [ObjectType::Commit, ObjectType::DirTree, ObjectType::DirMeta] {
+            assert!(live.insert(name(2, 0, kind)));
+            assert!(!live.contains(name(2, 1, kind)));
+            assert!(live.insert(name(2, 1, kind)));
+        }
+        assert!(live.insert(name(2, 0, ObjectType::File)));
+        assert!(live.contains(name(2, 1, ObjectType::File)));
+    }
+}

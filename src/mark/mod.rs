@@ -1,0 +1,196 @@
+//! Finding out what is live, and keeping that up to date while others write.
+//!
+//! [`census`] knows which commits there are and notices new ones, [`roots`] follows refs and history to the commits
+//! to keep, [`crawl`] reads their dirtrees, and [`live_set`] is the outcome. It only ever grows: what was live once
+//! in a run stays for that run.
+
+pub(crate) mod census;
+pub(crate) mod crawl;
+pub mod live_set;
+pub mod roots;
+
+use std::collections::HashSet;
+
+use self::census::Census;
+use self::crawl::{crawl, read_all};
+use self::live_set::LiveSet;
+use self::roots::{History, Retention, Start};
+use crate::control::{Control, Phase};
+use crate::error::{Error, Result};
+use crate::repo::object::{Checksum, ObjectName, ObjectType};
+use crate::repo::refs::{self, Ref};
+use crate::repo::Repo;
+use crate::workers::Crew;
+
+/// Roots besides the repository's own refs.
+pub(crate) trait RootSource {
+    /// Commits that must stay whatever refs say, as of now.
+    fn roots(&mut self) -> Result<Vec<Start>>;
+
+    /// Whether a ref is about to be deleted by the cleanup that a dry run stands for, and so protects nothing.
+    fn outdates(&self, reference: &Ref) -> bool;
+}
+
+/// What is known of liveness in one repository.
+pub(crate) struct Mark<'a> {
+    repo: &'a Repo,
+    retention: Retention,
+    crew: Crew,
+    control: &'a Control,
+    live: LiveSet,
+    history: History,
+    census: Option<Census>,
+    /// Commits marked as partial when last looked at.
+    partial: HashSet<Checksum>,
+    /// Live objects of whole commits that were not found.
+    missing: Vec<ObjectName>,
+    /// Live objects of partial commits that were not found, which is no error.
+    absent: Vec<ObjectName>,
+}
+
+impl<'a> Mark<'a> {
+    pub fn new(repo: &'a Repo, retention: Retention, crew: Crew, control: &'a Control) -> Self {
+        Self {
+            repo,
+            retention,
+            crew,
+            control,
+            live: LiveSet::default(),
+            history: History::default(),
+            census: None,
+            partial: HashSet::new(),
+            missing: Vec::new(),
+            absent: Vec::new(),
+        }
+    }
+
+    /// The live objects.
+    pub fn live(&self) -> &LiveSet {
+        &self.live
+    }
+
+    /// Commits marked as partial, whether live or not.
+    pub fn partial(&self) -> &HashSet<Checksum> {
+        &self.partial
+    }
+
+    /// Commits that are there and not live.
+    pub fn garbage_commits(&self) -> Vec<Checksum> {
+        let commits = self.census.iter().flat_map(Census::commits).copied();
+        commits.filter(|commit| !self.live.contains(ObjectName::new(*commit, ObjectType::Commit))).collect()
+    }
+
+    /// Looks once, for a dry run. What is missing may be a writer's that is just moving it into place: it is noted,
+    /// and an error only when it is [confirmed](Self::confirm_missing).
+    ///
+    /// # Locking
+    /// To be called with the shared lock held.
+    pub fn look(&mut self, sources: &mut dyn RootSource) -> Result<()> {
+        if self.retention.refs_only {
+            self.control.enter(Phase::Roots, 0);
+            self.visit(Vec::new(), sources)
+        } else {
+            self.look_first(sources)
+        }
+    }
+
+    /// Looks for the first time: from here on, new commits are noticed. What is missing is only noted.
+    ///
+    /// # Locking
+    /// To be called with the shared lock held.
+    pub fn look_first(&mut self, sources: &mut dyn RootSource) -> Result<()> {
+        self.control.enter(Phase::Roots, 0);
+        let census = Census::take(self.repo, self.crew)?;
+        let commits = if self.retention.refs_only { Vec::new() } else { census.commits().copied().collect() };
+        self.census = Some(census);
+        self.visit(commits, sources)
+    }
+
+    /// Marks what became live since the last look, and makes sure that nothing live is missing.
+    ///
+    /// # Locking
+    /// To be called with the exclusive lock held, each time after it was taken.
+    pub fn look_again(&mut self, sources: &mut dyn RootSource) -> Result<()> {
+        let progress = self.control.snapshot();
+        self.repo.check_config()?;
+        let were_partial = self.partial.clone();
+        let commits = match &mut self.census {
+            Some(census) => census.update(self.repo, self.crew)?,
+            None => return self.look_first(sources),
+        };
+        self.visit(commits, sources)?;
+        self.find_missing()?;
+        let absent = std::mem::take(&mut self.absent);
+        self.absent = self.read(absent)?;
+        self.confirm_missing()?;
+        // A pull that completes a commit brings all that was absent from it, and then removes the mark.
+        let is_live = |commit: &Checksum| self.live.contains(ObjectName::new(*commit, ObjectType::Commit));
+        let completed = were_partial.difference(&self.partial).find(|commit| is_live(commit));
+        if let (Some(commit), Some(object)) = (completed, self.absent.first()) {
+            return Err(Error::corrupt(
+                object,
+                format!("it is missing, and {commit} is no longer marked as partial"),
+            ));
+        }
+        self.control.restore(progress);
+        Ok(())
+    }
+
+    /// Looks again for what was missing. True if all was found.
+    pub fn find_missing(&mut self) -> Result<bool> {
+        let missing = std::mem::take(&mut self.missing);
+        self.missing = self.read(missing)?;
+        Ok(self.missing.is_empty())
+    }
+
+    /// Fails if something live is missing.
+    pub fn confirm_missing(&self) -> Result<()> {
+        self.missing.first().map_or(Ok(()), |object| Err(Error::corrupt(object, "it is missing")))
+    }
+
+    /// Keeps commits that should go and can't be deleted, with all that they reach; as garbage they may lack some of
+    /// it already.
+    pub fn keep(&mut self, commits: &[Checksum]) -> Result<()> {
+        let starts: Vec<_> =
+            commits.iter().map(|commit| Start { commit: *commit, required_by: None }).collect();
+        let Self { repo, crew, control, live, history, partial, .. } = self;
+        let roots = history.follow(repo, &starts, Some(0), partial, live, control)?;
+        crawl(repo, live, roots, *crew, control)?;
+        Ok(())
+    }
+
+    /// Tells the census which directories we changed ourselves; see [`Census::settle`].
+    pub fn settle(&mut self, touched: &[u8]) -> Result<()> {
+        self.census.as_mut().map_or(Ok(()), |census| census.settle(self.repo, touched))
+    }
+
+    /// Marks `commits`, what refs and `sources` name, and all that these reach.
+    fn visit(&mut self, commits: Vec<Checksum>, sources: &mut dyn RootSource) -> Result<()> {
+        let Self { repo, retention, crew, control, live, history, missing, absent, .. } = self;
+        // Marks before commits: a commit whose mark was removed in between is only taken to be partial still.
+        let partial = repo.partial_commits()?;
+        let mut starts: Vec<Start> =
+            commits.into_iter().map(|commit| Start { commit, required_by: None }).collect();
+        for reference in refs::list(repo)? {
+            if !sources.outdates(&reference) {
+                let Ref { path, target } = reference;
+                starts.push(Start { commit: target, required_by: Some(path.display().to_string()) });
+            }
+        }
+        starts.extend(sources.roots()?);
+        let roots = history.follow(repo, &starts, retention.depth, &partial, live, control)?;
+        if control.snapshot().phase == Phase::Roots {
+            control.enter(Phase::Crawl, 0);
+        }
+        // Whole commits first: what they reach must be there even if a partial commit reaches it too.
+        let (incomplete, whole): (Vec<_>, Vec<_>) = roots.into_iter().partition(|root| root.partial);
+        missing.extend(crawl(repo, live, whole, *crew, control)?);
+        absent.extend(crawl(repo, live, incomplete, *crew, control)?);
+        self.partial = partial;
+        Ok(())
+    }
+
+    fn read(&self, objects: Vec<ObjectName>) -> Result<Vec<ObjectName>> {
+        read_all(self.repo, &self.live, objects, self.crew, self.control)
+    }
+}

@@ -1,0 +1,308 @@
+//! Pruning a repository: the one place that knows the order of phases and locks.
+//!
+//! 1. Under the shared lock: find out what is live.
+//! 2. Release it. A lock is never upgraded: two that try would wait for each other for ever.
+//! 3. In short slices under the exclusive lock: look at what changed since and mark that too; stop if anything live
+//!    is missing; then delete until the slice is over. Commits go first, then, after a durability barrier, dirtrees
+//!    and dirmetas, then files; static deltas and cached summaries last. A sysroot's lock is taken before the
+//!    repository's and released after it.
+//!
+//! A dry run does the first step, decides with the same function as a real one, and deletes nothing.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use crate::control::{Control, Phase};
+use crate::error::{Error, Result};
+use crate::mark::census::DIRECTORIES;
+use crate::mark::roots::{Retention, Start};
+use crate::mark::{Mark, RootSource};
+use crate::repo::config::LockTimeout;
+use crate::repo::lock::{poll, Lock, LockKind};
+use crate::repo::refs::Ref;
+use crate::repo::Repo;
+use crate::report::PruneReport;
+use crate::sweep::objects::{Context, Observer, Pass};
+use crate::sweep::{commits, leftovers};
+use crate::workers::{contain_panic, Crew, Impact};
+
+/// How long others are kept waiting at most, give or take the time to look at what changed.
+const SLICE: Duration = Duration::from_millis(100);
+
+/// How long the lock is left free between slices: time for a process that sleeps in the kernel to wake up and take it.
+const GAP: Duration = Duration::from_millis(10);
+
+/// How often, and after what time, a dry run looks again for objects that a writer may be moving into place.
+const RETRIES: u32 = 5;
+const RETRY_AFTER: Duration = Duration::from_millis(100);
+
+/// What to prune, and how.
+#[derive(Clone, Copy)]
+pub struct PruneOptions<'a> {
+    /// What to keep.
+    pub retention: Retention,
+    /// Only find out what would be deleted.
+    pub dry_run: bool,
+    /// Number of threads; None: as suits the impact.
+    pub jobs: Option<NonZeroUsize>,
+    /// What the run may cost the rest of the machine.
+    pub impact: Impact,
+    /// How long to wait for the lock each time; None: as the repository's settings say.
+    pub lock_timeout: Option<LockTimeout>,
+    /// Told the name of every object that is pruned, or would be.
+    pub observer: Option<Observer<'a>>,
+}
+
+/// The sysroot around a repository, if there is one.
+pub(crate) trait Surroundings: RootSource {
+    /// Tries to take the sysroot's lock: the path of the lock file if somebody else holds it.
+    fn try_lock(&mut self) -> Result<Option<PathBuf>>;
+    /// Releases it.
+    fn unlock(&mut self);
+}
+
+/// A repository that stands alone.
+struct Alone;
+
+impl RootSource for Alone {
+    fn roots(&mut self) -> Result<Vec<Start>> {
+        Ok(Vec::new())
+    }
+    fn outdates(&self, _: &Ref) -> bool {
+        false
+    }
+}
+
+impl Surroundings for Alone {
+    fn try_lock(&mut self) -> Result<Option<PathBuf>> {
+        Ok(None)
+    }
+    fn unlock(&mut self) {}
+}
+
+/// Prunes `repo`, as `ostree prune` does.
+///
+/// # Locking
+/// The shared lock while crawling, then the exclusive lock in slices. A dry run takes no exclusive lock.
+///
+/// # Cancellation
+/// [`Error::Cancelled`] with a report of what was done.
+pub fn prune(repo: &Repo, options: &PruneOptions, control: &Control) -> Result<PruneReport> {
+    prune_within(repo, &mut Alone, options, control)
+}
+
+/// As [`prune`], for a repository inside of a sysroot.
+pub(crate) fn prune_within(
+    repo: &Repo,
+    surroundings: &mut dyn Surroundings,
+    options: &PruneOptions,
+    control: &Control,
+) -> Result<PruneReport> {
+    let start = Instant::now();
+    let PruneOptions { retention, dry_run, jobs, impact, lock_timeout, observer } = *options;
+    let lock = if dry_run { repo.lock_for_reading(lock_timeout) } else { repo.lock(lock_timeout)? };
+    let crew = Crew::new(jobs, impact);
+    let mut run = Run {
+        context: Context { repo, control, crew, dry_run, observer },
+        surroundings,
+        lock: &lock,
+        mark: Mark::new(repo, retention, crew, control),
+        report: PruneReport { dry_run, ..PruneReport::default() },
+    };
+    let result = contain_panic(|| if dry_run { run.tell() } else { run.sweep() });
+    let mut report = run.report;
+    let held = lock.hold_times();
+    report.exclusive_lock_longest = held.longest;
+    report.exclusive_lock_total = held.total;
+    report.duration = start.elapsed();
+    control.enter(Phase::Done, 0);
+    match result {
+        Ok(()) => Ok(report),
+        Err(Error::Cancelled(_)) => Err(Error::Cancelled(Some(Box::new(report)))),
+        Err(error) => Err(error),
+    }
+}
+
+struct Run<'a> {
+    context: Context<'a>,
+    surroundings: &'a mut dyn Surroundings,
+    lock: &'a Lock,
+    mark: Mark<'a>,
+    report: PruneReport,
+}
+
+/// What a real run is at.
+enum Stage {
+    Commits(Option<commits::Sweep>),
+    /// Between commits and what they reach.
+    Barrier(commits::Sweep),
+    Marks(commits::Sweep),
+    Trees(Pass),
+    Files(Pass),
+    Leftovers,
+    Done,
+}
+
+impl Run<'_> {
+    /// A dry run.
+    fn tell(&mut self) -> Result<()> {
+        let control = self.context.control;
+        let _shared = self.lock.acquire(LockKind::Shared, control)?;
+        self.mark.look(self.surroundings)?;
+        // Writers hold the shared lock too: give them time to finish what they are at.
+        for _ in 0..RETRIES {
+            if self.mark.find_missing()? {
+                break;
+            }
+            control.sleep(RETRY_AFTER)?;
+        }
+        self.mark.confirm_missing()?;
+
+        control.enter(Phase::Sweep, DIRECTORIES as u64);
+        let pass = Pass::over_all();
+        let result = pass.run(self.context, self.mark.live(), None);
+        self.report.merge(pass.finish().0);
+        result?;
+        leftovers::prune_deltas(self.context, self.mark.live(), &mut self.report)
+    }
+
+    /// A real run.
+    fn sweep(&mut self) -> Result<()> {
+        let control = self.context.control;
+        {
+            let _shared = self.lock.acquire(LockKind::Shared, control)?;
+            self.mark.look_first(self.surroundings)?;
+        }
+        let mut stage = Stage::Commits(None);
+        let result = loop {
+            let outcome = match &stage {
+                Stage::Done => break Ok(()),
+                Stage::Barrier(sweep) => sweep.barrier(self.context),
+                _ => self.slice(&mut stage),
+            };
+            if outcome.is_err() {
+                break outcome;
+            }
+            if let Stage::Barrier(sweep) = stage {
+                stage = Stage::Marks(sweep);
+            }
+            if let Err(cancelled) = control.sleep(GAP) {
+                break Err(cancelled);
+            }
+        };
+        // What an interrupted stage has done counts, too.
+        match stage {
+            Stage::Commits(Some(sweep)) | Stage::Barrier(sweep) | Stage::Marks(sweep) => {
+                self.report.merge(sweep.report);
+            }
+            Stage::Trees(pass) | Stage::Files(pass) => self.report.merge(pass.finish().0),
+            Stage::Commits(None) | Stage::Leftovers | Stage::Done => {}
+        }
+        result
+    }
+
+    /// Takes the locks, looks at what changed, deletes for a while, and releases the locks.
+    fn slice(&mut self, stage: &mut Stage) -> Result<()> {
+        let lock = self.lock;
+        let surroundings = &mut *self.surroundings;
+        let mut exclusive = None;
+        // Never wait for the one lock with the other in hand: whoever has it may be waiting for ours, and others who
+        // want only ours should not wait for him.
+        poll(lock.timeout(), self.context.control, || {
+            if let Some(busy) = surroundings.try_lock()? {
+                return Ok(Some(busy));
+            }
+            match lock.try_acquire(LockKind::Exclusive) {
+                Ok(Some(held)) => {
+                    exclusive = Some(held);
+                    Ok(None)
+                }
+                Ok(None) => {
+                    surroundings.unlock();
+                    Ok(Some(lock.path().to_owned()))
+                }
+                Err(error) => {
+                    surroundings.unlock();
+                    Err(error)
+                }
+            }
+        })?;
+        let result = self.work(stage);
+        drop(exclusive);
+        self.surroundings.unlock();
+        result
+    }
+
+    fn work(&mut self, stage: &mut Stage) -> Result<()> {
+        let begin = Instant::now();
+        self.mark.look_again(self.surroundings)?;
+        // Where looking takes long, as over a network, work as long again, or there were no progress.
+        let deadline = Instant::now() + SLICE.max(begin.elapsed());
+        let mut touched = Vec::new();
+        while !matches!(stage, Stage::Barrier(_) | Stage::Done) && Instant::now() < deadline {
+            self.step(stage, deadline, &mut touched)?;
+        }
+        if self.lock.excludes_writers() {
+            self.mark.settle(&touched)?;
+        }
+        Ok(())
+    }
+
+    /// Works on one stage, until its end or the deadline.
+    fn step(&mut self, stage: &mut Stage, deadline: Instant, touched: &mut Vec<u8>) -> Result<()> {
+        let context = self.context;
+        match stage {
+            Stage::Commits(sweep) => {
+                let sweep = sweep.get_or_insert_with(|| commits::Sweep::new(self.mark.garbage_commits()));
+                touched.extend(sweep.run(context, self.mark.live(), deadline)?);
+            }
+            Stage::Marks(sweep) => {
+                let marked: Vec<_> = self.mark.partial().iter().copied().collect();
+                sweep.remove_partial_marks(context, &marked)?;
+                self.mark.keep(&sweep.stuck)?;
+            }
+            Stage::Trees(pass) | Stage::Files(pass) => {
+                touched.extend(pass.run(context, self.mark.live(), Some(deadline))?);
+            }
+            Stage::Leftovers => {
+                leftovers::prune_deltas(context, self.mark.live(), &mut self.report)?;
+                leftovers::prune_summaries(context, &mut self.report)?;
+            }
+            Stage::Barrier(_) | Stage::Done => {}
+        }
+        self.advance(stage);
+        Ok(())
+    }
+
+    /// Goes on to the next stage if this one is complete.
+    fn advance(&mut self, stage: &mut Stage) {
+        let control = self.context.control;
+        *stage = match std::mem::replace(stage, Stage::Done) {
+            Stage::Commits(Some(sweep)) if sweep.is_done() => {
+                if sweep.removed_any() {
+                    Stage::Barrier(sweep)
+                } else {
+                    Stage::Marks(sweep)
+                }
+            }
+            Stage::Marks(sweep) => {
+                self.report.merge(sweep.report);
+                control.enter(Phase::Sweep, DIRECTORIES as u64);
+                Stage::Trees(Pass::over_trees())
+            }
+            Stage::Trees(pass) if pass.remaining() == 0 => {
+                let (report, directories) = pass.finish();
+                self.report.merge(report);
+                control.enter(Phase::Sweep, directories.len() as u64);
+                Stage::Files(Pass::over_files(&directories))
+            }
+            Stage::Files(pass) if pass.remaining() == 0 => {
+                self.report.merge(pass.finish().0);
+                Stage::Leftovers
+            }
+            Stage::Leftovers => Stage::Done,
+            unfinished => unfinished,
+        };
+    }
+}

@@ -1,0 +1,43 @@
+//! From the crate's errors to Python's exceptions, which are Python classes.
+
+use pyo3::exceptions::PyOSError;
+use pyo3::prelude::*;
+
+use super::reports::PruneDict;
+use crate::error::Error;
+
+mod raised {
+    pyo3::import_exception!(ostree_sweep.errors, OstreeSweepError);
+    pyo3::import_exception!(ostree_sweep.errors, NotARepoError);
+    pyo3::import_exception!(ostree_sweep.errors, UnsupportedRepoError);
+    pyo3::import_exception!(ostree_sweep.errors, CorruptRepoError);
+    pyo3::import_exception!(ostree_sweep.errors, LockTimeoutError);
+    pyo3::import_exception!(ostree_sweep.errors, OperationCancelled);
+}
+
+/// The exception that stands for `error`.
+pub(super) fn to_python(py: Python, error: Error) -> PyErr {
+    let message = error.to_string();
+    match error {
+        Error::NotARepo { .. } => raised::NotARepoError::new_err(message),
+        Error::Unsupported { .. } => raised::UnsupportedRepoError::new_err(message),
+        Error::Corrupt { object, .. } => raised::CorruptRepoError::new_err((message, object)),
+        Error::LockTimeout { .. } => raised::LockTimeoutError::new_err(message),
+        Error::Cancelled(report) => {
+            match report.map(|report| PruneDict::from(*report).into_pyobject(py)).transpose() {
+                Ok(report) => raised::OperationCancelled::new_err(report.map(Bound::unbind)),
+                Err(error) => error,
+            }
+        }
+        // Built by hand: PyO3's own conversion of an io::Error sets neither errno nor filename.
+        Error::Io { path, source } => match source.raw_os_error() {
+            Some(errno) => {
+                let text = rustix::io::Errno::from_raw_os_error(errno).to_string();
+                let text = text.split(" (os error").next().unwrap_or(&text).to_owned();
+                PyOSError::new_err((errno, text, path))
+            }
+            None => PyOSError::new_err((libc::EIO, source.to_string(), path)),
+        },
+        Error::Sysroot(_) | Error::Internal(_) => raised::OstreeSweepError::new_err(message),
+    }
+}

@@ -1,0 +1,136 @@
+//! The only code that touches Python while work runs.
+//!
+//! The work has a thread of its own. The calling thread waits for it with the GIL released and takes it back a few
+//! times a second, to let signal handlers run, to ask whether to cancel and to tell the progress. Worker threads
+//! never attach to Python. Whatever a callback raises stops the work, waits until it has stopped, and is raised.
+
+use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+use pyo3::prelude::*;
+
+use super::errors::to_python;
+use crate::control::Control;
+use crate::error::Result;
+use crate::repo::object::ObjectName;
+use crate::report::PruneReport;
+use crate::sweep::objects::Observer;
+use crate::workers::{contain_panic, Impact};
+
+/// How often Python is asked and told.
+const TICK: Duration = Duration::from_millis(50);
+
+/// What Python wants to be asked and told.
+pub(super) struct Callbacks {
+    /// `() -> bool`
+    pub cancelled: Option<Py<PyAny>>,
+    /// `(phase, done, total, bytes_freed) -> object`
+    pub progress: Option<Py<PyAny>>,
+    /// `(name) -> object`, for every object pruned
+    pub names: Option<Py<PyAny>>,
+}
+
+/// Opened when the work has ended.
+#[derive(Default)]
+struct Latch {
+    open: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Latch {
+    /// Waits for the end, for one tick at most; true if it has come.
+    fn wait(&self) -> bool {
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let (open, _) = self
+            .changed
+            .wait_timeout_while(open, TICK, |open| !*open)
+            .unwrap_or_else(PoisonError::into_inner);
+        *open
+    }
+
+    fn open(&self) {
+        *self.open.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.changed.notify_all();
+    }
+}
+
+/// Names on their way from the workers to Python.
+#[derive(Default)]
+struct Names(Mutex<Vec<ObjectName>>);
+
+impl Names {
+    fn push(&self, name: ObjectName) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(name);
+    }
+
+    fn take(&self) -> Vec<ObjectName> {
+        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Runs `work` in a thread of its own, at the priority of `impact`, until it ends or something in Python ends it.
+pub(super) fn supervise(
+    py: Python,
+    callbacks: &Callbacks,
+    impact: Impact,
+    work: impl FnOnce(&Control, Option<Observer>) -> Result<PruneReport> + Send,
+) -> PyResult<PruneReport> {
+    let control = Control::new();
+    let latch = Latch::default();
+    let names = Names::default();
+    let observe = |name| names.push(name);
+    let observer = callbacks.names.is_some().then_some(&observe as Observer);
+
+    // A token that is cancelled already cancels before anything is done.
+    callbacks.tell(py, &control, &names)?;
+    let (result, raised) = std::thread::scope(|scope| {
+        let worker = scope.spawn(|| {
+            impact.apply_to_this_thread();
+            let result = contain_panic(|| work(&control, observer));
+            latch.open();
+            result
+        });
+        let mut raised = None;
+        loop {
+            let ended = py.detach(|| latch.wait());
+            if raised.is_none() {
+                if let Err(error) = callbacks.tell(py, &control, &names) {
+                    control.cancel();
+                    raised = Some(error);
+                }
+            }
+            if ended {
+                break;
+            }
+        }
+        let result = py.detach(|| worker.join());
+        (result, raised)
+    });
+    if let Some(error) = raised {
+        return Err(error);
+    }
+    let result = result.unwrap_or_else(|_| Err(crate::Error::Internal("the work's thread panicked".into())));
+    result.map_err(|error| to_python(py, error))
+}
+
+impl Callbacks {
+    /// Lets Python have its say.
+    fn tell(&self, py: Python, control: &Control, names: &Names) -> PyResult<()> {
+        py.check_signals()?;
+        if let Some(cancelled) = &self.cancelled {
+            if cancelled.call0(py)?.is_truthy(py)? {
+                control.cancel();
+            }
+        }
+        if let Some(callback) = &self.names {
+            for name in names.take() {
+                callback.call1(py, (name.to_string(),))?;
+            }
+        }
+        if let Some(progress) = &self.progress {
+            let now = control.snapshot();
+            progress.call1(py, (now.phase.as_str(), now.done, now.total, now.bytes_freed))?;
+        }
+        Ok(())
+    }
+}

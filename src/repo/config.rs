@@ -1,0 +1,188 @@
+//! The repository's `config` file.
+//!
+//! It is a `GKeyFile`, and what libostree takes for true, for a group or for a comment is what GLib's parser
+//! says; so GLib reads it here too. Mirrors `reload_core_config` in `ostree-repo.c`.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use glib::{KeyFile, KeyFileError, KeyFileFlags};
+
+use crate::error::{Error, Result};
+
+/// How a repository stores files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// As they are, owned by whom they say.
+    Bare,
+    /// Owner, mode and attributes in an extended attribute.
+    BareUser,
+    /// Without owner and attributes.
+    BareUserOnly,
+    /// Extended attributes in objects of their own.
+    BareSplitXattrs,
+    /// Compressed, for serving.
+    Archive,
+}
+
+/// How long to wait for a lock.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum LockTimeout {
+    /// As long as it takes.
+    Never,
+    /// At most this long; zero tries once.
+    After(Duration),
+}
+
+/// libostree's default for `core.lock-timeout-secs`.
+const DEFAULT_LOCK_TIMEOUT: LockTimeout = LockTimeout::After(Duration::from_secs(300));
+
+/// The settings that matter to a prune.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// `core.mode`.
+    pub mode: Mode,
+    /// `core.parent`: where objects are looked up that are not here.
+    pub parent: Option<PathBuf>,
+    /// `core.locking`, `core.lock-timeout-secs`. None: the owner switched locking off.
+    pub lock_timeout: Option<LockTimeout>,
+    /// `core.payload-link-threshold`, in bytes: a link to a live file at least this long is kept.
+    pub payload_link_threshold: u64,
+    /// Names of the remotes configured here.
+    pub remotes: BTreeSet<String>,
+}
+
+impl Config {
+    /// Parses the text of a `config` file; `path` is for messages.
+    pub fn parse(text: &str, path: &Path) -> Result<Self> {
+        let unsupported = |reason: String| Error::Unsupported { path: path.to_owned(), reason };
+        let file = KeyFile::new();
+        file.load_from_data(text, KeyFileFlags::NONE)
+            .map_err(|error| unsupported(format!("Couldn't parse config file: {error}")))?;
+        let core = Section { file: &file, path };
+
+        match core.value("repo_version")?.as_deref() {
+            Some("1") => {}
+            Some(other) => return Err(unsupported(format!("Invalid repository version '{other}'"))),
+            None => return Err(unsupported("core.repo_version is missing".into())),
+        }
+        let mode = match core.value("mode")?.as_deref() {
+            None | Some("bare") => Mode::Bare,
+            Some("bare-user") => Mode::BareUser,
+            Some("bare-user-only") => Mode::BareUserOnly,
+            Some("bare-split-xattrs") => Mode::BareSplitXattrs,
+            Some("archive" | "archive-z2") => Mode::Archive,
+            Some(other) => {
+                return Err(unsupported(format!("Invalid mode '{other}' in repository configuration")))
+            }
+        };
+        let lock_timeout = if core.boolean("locking", true)? {
+            Some(match core.integer("lock-timeout-secs")? {
+                None => DEFAULT_LOCK_TIMEOUT,
+                Some(seconds) => u64::try_from(seconds)
+                    .map_or(LockTimeout::Never, |s| LockTimeout::After(Duration::from_secs(s))),
+            })
+        } else {
+            None
+        };
+        // libostree reads the default of -1 as an unsigned number: no file is that long.
+        let payload_link_threshold = match core.integer("payload-link-threshold")? {
+            Some(bytes) => u64::try_from(bytes).unwrap_or(u64::MAX),
+            None => u64::MAX,
+        };
+        Ok(Self {
+            mode,
+            parent: core.value("parent")?.filter(|p| !p.is_empty()).map(PathBuf::from),
+            lock_timeout,
+            payload_link_threshold,
+            remotes: remotes(&file),
+        })
+    }
+}
+
+/// The names of the remotes that a key file defines.
+pub(crate) fn remotes(file: &KeyFile) -> BTreeSet<String> {
+    file.groups()
+        .iter()
+        .filter_map(|group| group.as_str().strip_prefix("remote \"")?.strip_suffix('"').map(str::to_owned))
+        .collect()
+}
+
+/// The group `[core]`.
+struct Section<'a> {
+    file: &'a KeyFile,
+    path: &'a Path,
+}
+
+impl Section<'_> {
+    fn unsupported(&self, key: &str, reason: impl std::fmt::Display) -> Error {
+        Error::Unsupported { path: self.path.to_owned(), reason: format!("core.{key}: {reason}") }
+    }
+
+    fn value(&self, key: &str) -> Result<Option<String>> {
+        match self.file.value("core", key) {
+            Ok(value) => Ok(Some(value.to_string())),
+            Err(error) if is_absent(&error) => Ok(None),
+            Err(error) => Err(self.unsupported(key, error)),
+        }
+    }
+
+    fn boolean(&self, key: &str, default: bool) -> Result<bool> {
+        match self.file.boolean("core", key) {
+            Ok(value) => Ok(value),
+            Err(error) if is_absent(&error) => Ok(default),
+            Err(error) => Err(self.unsupported(key, error)),
+        }
+    }
+
+    fn integer(&self, key: &str) -> Result<Option<i64>> {
+        self.value(key)?
+            .map(|text| text.parse().map_err(|_| self.unsupported(key, format!("'{text}' is no number"))))
+            .transpose()
+    }
+}
+
+fn is_absent(error: &glib::Error) -> bool {
+    matches!(error.kind::<KeyFileError>(), Some(KeyFileError::KeyNotFound | KeyFileError::GroupNotFound))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(core: &str) -> Result<Config> {
+        Config::parse(&format!("[core]\nrepo_version=1\n{core}"), Path::new("config"))
+    }
+
+    #[test]
+    fn defaults_are_those_of_libostree() {
+        let config = parse("").unwrap();
+        assert_eq!(config.mode, Mode::Bare);
+        assert_eq!(config.parent, None);
+        assert_eq!(config.lock_timeout, Some(DEFAULT_LOCK_TIMEOUT));
+        assert_eq!(config.payload_link_threshold, u64::MAX);
+    }
+
+    #[test]
+    fn settings_are_read() {
+        let config = parse(
+            "mode=archive-z2\nparent=/p\nlock-timeout-secs=-1\npayload-link-threshold=10\n[remote \"r\"]\nurl=x\n",
+        )
+        .unwrap();
+        assert_eq!(config.mode, Mode::Archive);
+        assert_eq!(config.parent, Some("/p".into()));
+        assert_eq!(config.lock_timeout, Some(LockTimeout::Never));
+        assert_eq!(config.payload_link_threshold, 10);
+        assert_eq!(config.remotes, BTreeSet::from(["r".to_owned()]));
+        assert_eq!(parse("locking=false").unwrap().lock_timeout, None);
+    }
+
+    #[test]
+    fn what_is_not_understood_is_refused() {
+        for bad in ["mode=wrong", "locking=perhaps", "lock-timeout-secs=soon", "mode", "repo_version=2"] {
+            assert!(matches!(parse(bad), Err(Error::Unsupported { .. })), "{bad}");
+        }
+        assert!(Config::parse("", Path::new("config")).is_err());
+    }
+}

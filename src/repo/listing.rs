@@ -1,0 +1,53 @@
+//! Directory listings in large chunks.
+
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::{statat, AtFlags, FileType, RawDir};
+use rustix::io::Errno;
+
+use crate::error::{Error, Result};
+
+/// Enough for the names of 700 objects in one system call.
+const CHUNK: usize = 64 << 10;
+
+/// A name in a directory.
+pub(crate) struct Entry<'a> {
+    /// Without a trailing NUL.
+    pub name: &'a [u8],
+    kind: FileType,
+    directory: &'a OwnedFd,
+}
+
+impl Entry<'_> {
+    /// What it is, without following a symlink. None if it vanished meanwhile.
+    pub fn file_type(&self) -> std::io::Result<Option<FileType>> {
+        if self.kind != FileType::Unknown {
+            return Ok(Some(self.kind));
+        }
+        match statat(self.directory, self.name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => Ok(Some(FileType::from_raw_mode(stat.st_mode))),
+            Err(Errno::NOENT) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// Calls `each` for every name in `directory` but `.` and `..`; `path` is for messages.
+pub(crate) fn each_entry(
+    directory: &OwnedFd,
+    path: &Path,
+    mut each: impl FnMut(&Entry) -> Result<()>,
+) -> Result<()> {
+    let mut buffer = vec![MaybeUninit::uninit(); CHUNK];
+    let mut entries = RawDir::new(directory.as_fd(), &mut buffer);
+    while let Some(entry) = entries.next() {
+        let entry = entry.map_err(|error| Error::io(path, error))?;
+        let name = entry.file_name().to_bytes();
+        if name != b"." && name != b".." {
+            each(&Entry { name, kind: entry.file_type(), directory })?;
+        }
+    }
+    Ok(())
+}

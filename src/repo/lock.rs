@@ -1,0 +1,262 @@
+//! The repository's lock, interoperable with libostree's.
+//!
+//! Mirrors `push_repo_lock` in `ostree-repo.c`: an open-file-description lock on the whole of `.lock`, shared for
+//! readers and writers, exclusive for deletion; `flock` only where the kernel knows no such lock. Differs in one
+//! way: it never blocks in the kernel, so that a wait can always be cancelled.
+
+use std::cell::Cell;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::fcntl::{fcntl, FcntlArg};
+use rustix::fs::{flock, FlockOperation, Mode, OFlags};
+
+use super::config::LockTimeout;
+use crate::control::{Control, Phase};
+use crate::error::{Error, Result};
+
+/// The shortest and longest sleep between two tries.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(50));
+
+/// How a lock is held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LockKind {
+    /// With others who hold it shared.
+    Shared,
+    /// Alone.
+    Exclusive,
+}
+
+/// What another process does with a lock right now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LockState {
+    /// Nobody holds it.
+    Free,
+    /// Held shared.
+    Shared,
+    /// Held exclusively.
+    Exclusive,
+}
+
+/// How long the exclusive lock was held.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct HoldTimes {
+    /// Without a break.
+    pub longest: Duration,
+    /// In all.
+    pub total: Duration,
+}
+
+/// An opened lock file, or nothing where the repository is not to be locked.
+#[derive(Debug)]
+pub struct Lock {
+    path: PathBuf,
+    file: Option<OwnedFd>,
+    timeout: LockTimeout,
+    held: Cell<HoldTimes>,
+}
+
+impl Lock {
+    /// Opens `.lock` in `repo`, creating it as libostree does.
+    pub fn open(repo: BorrowedFd, path: &Path, timeout: LockTimeout) -> Result<Self> {
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let path = path.join(".lock");
+        let file = rustix::fs::openat(repo, ".lock", flags, Mode::from_raw_mode(0o644))
+            .map_err(|e| Error::io(&path, e))?;
+        Ok(Self { path, file: Some(file), timeout, held: Cell::default() })
+    }
+
+    /// Opens `.lock` for a dry run: nothing is created, and what can't be opened is not locked. Where there is no
+    /// lock file nobody has locked yet.
+    pub fn open_read_only(repo: BorrowedFd, path: &Path, timeout: LockTimeout) -> Self {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        let file = rustix::fs::openat(repo, ".lock", flags, Mode::empty()).ok();
+        Self { path: path.join(".lock"), file, timeout, held: Cell::default() }
+    }
+
+    /// A lock that is never taken: `core.locking=false`.
+    pub fn disabled(path: &Path) -> Self {
+        Self { path: path.join(".lock"), file: None, timeout: LockTimeout::Never, held: Cell::default() }
+    }
+
+    /// Waits for the lock, until the timeout or cancellation.
+    pub fn acquire(&self, kind: LockKind, control: &Control) -> Result<Held<'_>> {
+        let mut held = None;
+        poll(self.timeout, control, || {
+            held = self.try_acquire(kind)?;
+            Ok(if held.is_some() { None } else { Some(self.path.clone()) })
+        })?;
+        held.ok_or_else(|| Error::Internal("a lock was taken and lost".into()))
+    }
+
+    /// Takes the lock if it can be had at once.
+    pub(crate) fn try_acquire(&self, kind: LockKind) -> Result<Option<Held<'_>>> {
+        let acquired = match &self.file {
+            Some(file) => try_lock(file.as_fd(), kind).map_err(|error| Error::io(&self.path, error))?,
+            None => true,
+        };
+        Ok(acquired.then(|| Held { lock: self, kind, since: Instant::now() }))
+    }
+
+    /// The lock file.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// How long to wait for it.
+    pub(crate) fn timeout(&self) -> LockTimeout {
+        self.timeout
+    }
+
+    /// Whether holding this lock exclusively keeps writers away: not with `core.locking=false`.
+    pub(crate) fn excludes_writers(&self) -> bool {
+        self.file.is_some()
+    }
+
+    /// How long the exclusive lock was held so far.
+    pub fn hold_times(&self) -> HoldTimes {
+        self.held.get()
+    }
+}
+
+/// Repeats `attempt` until it succeeds, the time is over or the run is cancelled. An attempt returns the path of the
+/// lock that was busy, or None for success.
+pub(crate) fn poll(
+    timeout: LockTimeout,
+    control: &Control,
+    mut attempt: impl FnMut() -> Result<Option<PathBuf>>,
+) -> Result<()> {
+    let start = Instant::now();
+    let progress = control.snapshot();
+    let mut pause = BACKOFF.0;
+    loop {
+        control.check()?;
+        let Some(path) = attempt()? else {
+            control.restore(progress);
+            return Ok(());
+        };
+        let waited = start.elapsed();
+        let left = match timeout {
+            LockTimeout::Never => Duration::MAX,
+            LockTimeout::After(limit) => limit.saturating_sub(waited),
+        };
+        if left.is_zero() {
+            return Err(Error::LockTimeout { path, waited_s: waited.as_secs_f64() });
+        }
+        control.enter(Phase::Lock, 0);
+        control.sleep(pause.min(left))?;
+        pause = (pause * 2).min(BACKOFF.1);
+    }
+}
+
+/// The lock while it is held; dropping it releases.
+#[derive(Debug)]
+pub struct Held<'a> {
+    lock: &'a Lock,
+    kind: LockKind,
+    since: Instant,
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        let Some(file) = &self.lock.file else { return };
+        // Nothing can be done about a failure here, and closing the file releases as well.
+        if set_lock(file.as_fd(), libc::F_UNLCK).is_err() {
+            let _ = flock(file, FlockOperation::Unlock);
+        }
+        if self.kind == LockKind::Exclusive {
+            let time = self.since.elapsed();
+            let HoldTimes { longest, total } = self.lock.held.get();
+            self.lock.held.set(HoldTimes { longest: longest.max(time), total: total + time });
+        }
+    }
+}
+
+fn try_lock(file: BorrowedFd, kind: LockKind) -> std::io::Result<bool> {
+    let (lock_type, operation) = match kind {
+        LockKind::Shared => (libc::F_RDLCK, FlockOperation::NonBlockingLockShared),
+        LockKind::Exclusive => (libc::F_WRLCK, FlockOperation::NonBlockingLockExclusive),
+    };
+    let result = match set_lock(file, lock_type) {
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+            flock(file, operation).map_err(Into::into)
+        }
+        other => other,
+    };
+    match result {
+        Ok(()) => Ok(true),
+        Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EACCES)) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+fn set_lock(file: BorrowedFd, lock_type: i32) -> std::io::Result<()> {
+    fcntl(file, FcntlArg::F_OFD_SETLK(&whole_file(lock_type)?))?;
+    Ok(())
+}
+
+/// Who holds the lock on `file`, as `F_OFD_GETLK` tells.
+pub(crate) fn state(file: BorrowedFd) -> std::io::Result<LockState> {
+    let mut lock = whole_file(libc::F_WRLCK)?;
+    fcntl(file, FcntlArg::F_OFD_GETLK(&mut lock))?;
+    Ok(match i32::from(lock.l_type) {
+        libc::F_UNLCK => LockState::Free,
+        libc::F_RDLCK => LockState::Shared,
+        _ => LockState::Exclusive,
+    })
+}
+
+fn whole_file(lock_type: i32) -> std::io::Result<libc::flock> {
+    let narrow = |value: i32| i16::try_from(value).map_err(|_| std::io::Error::from(Errno::EINVAL));
+    Ok(libc::flock {
+        l_type: narrow(lock_type)?,
+        l_whence: narrow(libc::SEEK_SET)?,
+        l_start: 0,
+        l_len: 0,
+        l_pid: 0,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open(dir: &tempfile::TempDir, timeout: LockTimeout) -> Lock {
+        let fd = rustix::fs::open(dir.path(), OFlags::DIRECTORY, Mode::empty()).unwrap();
+        Lock::open(fd.as_fd(), dir.path(), timeout).unwrap()
+    }
+
+    #[test]
+    fn shared_excludes_exclusive_and_waiting_ends() {
+        let dir = tempfile::tempdir().unwrap();
+        let control = Control::new();
+        let (a, b) =
+            (open(&dir, LockTimeout::Never), open(&dir, LockTimeout::After(Duration::from_millis(30))));
+        let shared = a.acquire(LockKind::Shared, &control).unwrap();
+        drop(b.acquire(LockKind::Shared, &control).unwrap());
+        let busy = b.acquire(LockKind::Exclusive, &control);
+        assert!(matches!(busy, Err(Error::LockTimeout { .. })), "{busy:?}");
+        assert_eq!(state(b.file.as_ref().unwrap().as_fd()).unwrap(), LockState::Shared);
+        drop(shared);
+        drop(b.acquire(LockKind::Exclusive, &control).unwrap());
+        assert!(b.hold_times().total > Duration::ZERO);
+        assert_eq!(a.hold_times().total, Duration::ZERO);
+    }
+
+    #[test]
+    fn a_wait_can_be_cancelled() {
+        let dir = tempfile::tempdir().unwrap();
+        let control = Control::new();
+        let (a, b) = (open(&dir, LockTimeout::Never), open(&dir, LockTimeout::Never));
+        let _held = a.acquire(LockKind::Exclusive, &control).unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                std::thread::sleep(Duration::from_millis(30));
+                control.cancel();
+            });
+            assert!(matches!(b.acquire(LockKind::Shared, &control), Err(Error::Cancelled(_))));
+        });
+    }
+}

@@ -1,0 +1,257 @@
+//! The repository on disk, read through directory descriptors.
+
+pub mod config;
+pub(crate) mod listing;
+pub mod lock;
+pub mod object;
+pub mod refs;
+pub mod variant;
+
+use std::collections::HashSet;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{openat, Access, AtFlags, FileType, Mode as Permissions, OFlags, CWD};
+use rustix::io::{retry_on_intr, Errno};
+use sha2::{Digest, Sha256};
+
+use self::config::{Config, LockTimeout};
+use self::lock::Lock;
+use self::object::{directory_name, Checksum, ObjectName};
+use crate::error::{Error, Result};
+
+/// How directories are opened: to be listed, and never through a symlink.
+pub(crate) const DIRECTORY: OFlags =
+    OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC).union(OFlags::NOFOLLOW);
+
+/// How files are opened: never through a symlink, and without waiting for a FIFO's other end.
+const FILE: OFlags = OFlags::RDONLY.union(OFlags::CLOEXEC).union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK);
+
+/// libostree's own limit for metadata objects, `OSTREE_MAX_METADATA_SIZE`.
+const MAX_METADATA: u64 = 128 << 20;
+
+/// Limit for `config` and for refs, which are far smaller.
+const MAX_TEXT: u64 = 16 << 20;
+
+/// How many repositories may be parents of each other before it counts as a loop.
+const MAX_PARENTS: usize = 16;
+
+/// An opened repository.
+#[derive(Debug)]
+pub struct Repo {
+    path: PathBuf,
+    directory: OwnedFd,
+    objects: OwnedFd,
+    config_text: String,
+    config: Config,
+    parent: Option<Box<Repo>>,
+}
+
+impl Repo {
+    /// Opens the repository at `path`, and its parents.
+    ///
+    /// Mirrors `ostree_repo_open`, but writes nothing.
+    pub fn open(path: &Path) -> Result<Self> {
+        Self::open_nested(path, MAX_PARENTS)
+    }
+
+    fn open_nested(path: &Path, levels: usize) -> Result<Self> {
+        let not_a_repo = |reason: &str| Error::NotARepo { path: path.to_owned(), reason: reason.to_owned() };
+        // The repository itself may be reached through symlinks, as /ostree is.
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let directory = openat(CWD, path, flags, Permissions::empty()).map_err(|error| match error {
+            Errno::NOENT | Errno::NOTDIR => not_a_repo("No such file or directory"),
+            other => Error::io(path, other),
+        })?;
+        let objects =
+            openat(&directory, "objects", DIRECTORY, Permissions::empty()).map_err(|error| match error {
+                Errno::NOENT | Errno::NOTDIR => not_a_repo("it has no directory 'objects'"),
+                other => Error::io(path.join("objects"), other),
+            })?;
+        let config_path = path.join("config");
+        let config_text = read_config(&directory, path)?;
+        let config = Config::parse(&config_text, &config_path)?;
+        let parent = match (&config.parent, levels) {
+            (None, _) => None,
+            (Some(_), 0) => {
+                return Err(Error::Unsupported {
+                    path: config_path,
+                    reason: "core.parent: too many repositories are each other's parents".into(),
+                })
+            }
+            (Some(parent), _) => Some(Box::new(Self::open_nested(parent, levels - 1)?)),
+        };
+        Ok(Self { path: path.to_owned(), directory, objects, config_text, config, parent })
+    }
+
+    /// Where it was opened.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Its settings.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The repository that holds what is not here.
+    pub fn parent(&self) -> Option<&Repo> {
+        self.parent.as_deref()
+    }
+
+    pub(crate) fn directory(&self) -> &OwnedFd {
+        &self.directory
+    }
+
+    pub(crate) fn objects(&self) -> &OwnedFd {
+        &self.objects
+    }
+
+    /// Whether objects can be written and deleted, as `ostree_repo_is_writable` sees it.
+    pub fn is_writable(&self) -> bool {
+        rustix::fs::accessat(&self.objects, ".", Access::WRITE_OK, AtFlags::EACCESS).is_ok()
+    }
+
+    /// The lock for a run that deletes.
+    pub fn lock(&self, timeout: Option<LockTimeout>) -> Result<Lock> {
+        match self.config.lock_timeout {
+            None => Ok(Lock::disabled(&self.path)),
+            Some(configured) => Lock::open(self.directory.as_fd(), &self.path, timeout.unwrap_or(configured)),
+        }
+    }
+
+    /// The lock for a run that only reads.
+    pub fn lock_for_reading(&self, timeout: Option<LockTimeout>) -> Lock {
+        match self.config.lock_timeout {
+            None => Lock::disabled(&self.path),
+            Some(configured) => {
+                Lock::open_read_only(self.directory.as_fd(), &self.path, timeout.unwrap_or(configured))
+            }
+        }
+    }
+
+    /// Fails if the settings are no longer those the run began with.
+    pub(crate) fn check_config(&self) -> Result<()> {
+        let text = read_config(&self.directory, &self.path)?;
+        let path = self.path.join("config");
+        if text != self.config_text && Config::parse(&text, &path)? != self.config {
+            return Err(Error::Unsupported { path, reason: "the settings were changed meanwhile".into() });
+        }
+        self.parent().map_or(Ok(()), Repo::check_config)
+    }
+
+    /// Reads a commit, dirtree or dirmeta from here or a parent into `buffer`, and checks that its bytes are those
+    /// that its checksum names. False where no repository has it.
+    pub(crate) fn read_metadata(&self, object: ObjectName, buffer: &mut Vec<u8>) -> Result<bool> {
+        let path = object.loose_path(self.config.mode);
+        let file = match openat(&self.objects, &path, FILE, Permissions::empty()) {
+            Ok(file) => file,
+            Err(Errno::NOENT) => {
+                return self.parent().map_or(Ok(false), |parent| parent.read_metadata(object, buffer))
+            }
+            Err(error) => return Err(Error::io(self.path.join("objects").join(path), error)),
+        };
+        read_regular(file, MAX_METADATA, buffer).map_err(|error| match error.kind() {
+            std::io::ErrorKind::InvalidData => Error::corrupt(object, error.to_string()),
+            _ => Error::io(self.path.join("objects").join(&path), error),
+        })?;
+        if Sha256::digest(&buffer).as_slice() == object.checksum.0 {
+            Ok(true)
+        } else {
+            Err(Error::corrupt(object, "its content does not match its checksum"))
+        }
+    }
+
+    /// Whether this repository or a parent has `object`.
+    pub(crate) fn has(&self, object: ObjectName) -> Result<bool> {
+        let path = object.loose_path(self.config.mode);
+        match rustix::fs::statat(&self.objects, &path, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(_) => Ok(true),
+            Err(Errno::NOENT) => self.parent().map_or(Ok(false), |parent| parent.has(object)),
+            Err(error) => Err(Error::io(self.path.join("objects").join(path), error)),
+        }
+    }
+
+    /// Opens object directory `number`; None where there is none.
+    pub(crate) fn open_object_directory(&self, number: u8) -> Result<Option<OwnedFd>> {
+        let name = directory_name(number);
+        match openat(&self.objects, &name, DIRECTORY, Permissions::empty()) {
+            Ok(directory) => Ok(Some(directory)),
+            Err(Errno::NOENT) => Ok(None),
+            Err(error) => Err(Error::io(self.object_directory_path(number), error)),
+        }
+    }
+
+    pub(crate) fn object_directory_path(&self, number: u8) -> PathBuf {
+        self.path.join("objects").join(directory_name(number))
+    }
+
+    /// Commits marked as partial here and in the parents: it is no error when they lack objects.
+    ///
+    /// Mirrors `_ostree_get_commitpartial_path`: `state/CHECKSUM.commitpartial`.
+    pub(crate) fn partial_commits(&self) -> Result<HashSet<Checksum>> {
+        let mut found = self.parent().map_or(Ok(HashSet::new()), Repo::partial_commits)?;
+        let path = self.path.join("state");
+        match openat(&self.directory, "state", DIRECTORY, Permissions::empty()) {
+            Ok(state) => listing::each_entry(&state, &path, |entry| {
+                found.extend(entry.name.strip_suffix(b".commitpartial").and_then(Checksum::from_hex));
+                Ok(())
+            })?,
+            Err(Errno::NOENT) => {}
+            Err(error) => return Err(Error::io(path, error)),
+        }
+        Ok(found)
+    }
+}
+
+/// The path of the mark that makes `commit` a partial one, relative to the repository.
+pub(crate) fn commitpartial_path(commit: &Checksum) -> String {
+    format!("state/{commit}.commitpartial")
+}
+
+fn read_config(directory: &OwnedFd, path: &Path) -> Result<String> {
+    let config_path = path.join("config");
+    let file = openat(directory, "config", FILE, Permissions::empty()).map_err(|error| match error {
+        Errno::NOENT => Error::NotARepo { path: path.to_owned(), reason: "it has no file 'config'".into() },
+        other => Error::io(&config_path, other),
+    })?;
+    read_text(file).map_err(|error| Error::io(&config_path, error))
+}
+
+/// Reads a small text file.
+pub(crate) fn read_text(file: OwnedFd) -> std::io::Result<String> {
+    let mut buffer = Vec::new();
+    read_regular(file, MAX_TEXT, &mut buffer)?;
+    String::from_utf8(buffer)
+        .map_err(|_| std::io::Error::new(std::io::ErrorKind::InvalidData, "it is not text"))
+}
+
+/// Reads all of a regular file of at most `limit` bytes into `buffer`.
+fn read_regular(file: OwnedFd, limit: u64, buffer: &mut Vec<u8>) -> std::io::Result<()> {
+    let invalid = |reason| std::io::Error::new(std::io::ErrorKind::InvalidData, reason);
+    let stat = rustix::fs::fstat(&file)?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+        return Err(invalid("it is not a regular file"));
+    }
+    let size = u64::try_from(stat.st_size).unwrap_or(0);
+    if size > limit {
+        return Err(invalid("it is too large"));
+    }
+    let size = usize::try_from(size).map_err(|_| invalid("it is too large"))?;
+    // One byte more than expected, so that a file which grows is seen to; and the one read that fills all the rest
+    // has also met the end.
+    buffer.resize(size + 1, 0);
+    let mut filled = 0;
+    while filled < size {
+        match retry_on_intr(|| rustix::io::read(&file, &mut buffer[filled..]))? {
+            0 => break,
+            read => filled += read,
+        }
+    }
+    buffer.truncate(filled);
+    if filled == size {
+        Ok(())
+    } else {
+        Err(invalid("its size changed while it was read"))
+    }
+}

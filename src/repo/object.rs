@@ -1,0 +1,200 @@
+//! Names of objects and the paths they are stored under.
+//!
+//! Mirrors `ostree-core.c`: an object is named by a SHA-256 checksum and a type, and a loose object lies in
+//! `objects/XX/YYYY….TYPE`, where `XX` are the checksum's first two hexadecimal digits.
+
+use std::fmt;
+
+use data_encoding::HEXLOWER;
+
+use super::config::Mode;
+
+/// Length of a checksum in hexadecimal digits.
+const HEX_LEN: usize = 64;
+
+/// A SHA-256 checksum.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Checksum(pub(crate) [u8; 32]);
+
+impl Checksum {
+    /// Reads 64 lower-case hexadecimal digits, the only form libostree accepts.
+    pub fn from_hex(hex: &[u8]) -> Option<Self> {
+        if hex.len() != HEX_LEN {
+            return None;
+        }
+        let mut bytes = [0; 32];
+        HEXLOWER.decode_mut(hex, &mut bytes).ok()?;
+        Some(Self(bytes))
+    }
+
+    /// Takes the 32 bytes as they stand in a commit or dirtree.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        Some(Self(bytes.try_into().ok()?))
+    }
+
+    /// The number of the object directory it lies in.
+    pub(crate) fn directory(&self) -> u8 {
+        self.0[0]
+    }
+}
+
+impl fmt::Display for Checksum {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut hex = [0; HEX_LEN];
+        HEXLOWER.encode_mut(&self.0, &mut hex);
+        f.write_str(std::str::from_utf8(&hex).map_err(|_| fmt::Error)?)
+    }
+}
+
+impl fmt::Debug for Checksum {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// The types of object that prune looks at, as `list_loose_objects_at` lists them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ObjectType {
+    /// A commit: its tree, its parent, when and by whom.
+    Commit,
+    /// A directory: names and checksums of what is in it.
+    DirTree,
+    /// A directory's owner, mode and extended attributes.
+    DirMeta,
+    /// A file's content and metadata.
+    File,
+    /// A link from a payload's checksum to a file that holds it.
+    PayloadLink,
+}
+
+impl ObjectType {
+    /// The name used in messages, the same in every repository mode.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ObjectType::Commit => "commit",
+            ObjectType::DirTree => "dirtree",
+            ObjectType::DirMeta => "dirmeta",
+            ObjectType::File => "file",
+            ObjectType::PayloadLink => "payload-link",
+        }
+    }
+
+    fn suffix(self, mode: Mode) -> &'static str {
+        match self {
+            ObjectType::File if mode == Mode::Archive => "filez",
+            other => other.as_str(),
+        }
+    }
+}
+
+/// An object's full name; prints as `CHECKSUM.TYPE`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ObjectName {
+    /// The checksum.
+    pub checksum: Checksum,
+    /// The type.
+    pub kind: ObjectType,
+}
+
+impl ObjectName {
+    /// The name of `checksum` as a `kind`.
+    pub fn new(checksum: Checksum, kind: ObjectType) -> Self {
+        Self { checksum, kind }
+    }
+
+    /// Reads a file's name found in object directory `directory`. None for all that prune must not touch:
+    /// detached metadata, tombstones, the other mode's files, anything not written by libostree.
+    pub fn from_entry(directory: u8, entry: &[u8], mode: Mode) -> Option<Self> {
+        let (hex, suffix) = entry.split_at_checked(HEX_LEN - 2)?;
+        let kind = match (suffix, mode) {
+            (b".file", Mode::Bare | Mode::BareUser | Mode::BareUserOnly | Mode::BareSplitXattrs)
+            | (b".filez", Mode::Archive) => ObjectType::File,
+            (b".dirtree", _) => ObjectType::DirTree,
+            (b".dirmeta", _) => ObjectType::DirMeta,
+            (b".commit", _) => ObjectType::Commit,
+            (b".payload-link", _) => ObjectType::PayloadLink,
+            _ => return None,
+        };
+        let mut bytes = [directory; 32];
+        HEXLOWER.decode_mut(hex, &mut bytes[1..]).ok()?;
+        Some(Self::new(Checksum(bytes), kind))
+    }
+
+    /// The path below `objects/`.
+    pub fn loose_path(&self, mode: Mode) -> String {
+        loose_path(&self.checksum, self.kind.suffix(mode))
+    }
+}
+
+impl fmt::Display for ObjectName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.checksum, self.kind.as_str())
+    }
+}
+
+/// The path below `objects/` of a file that belongs to `checksum`.
+pub(crate) fn loose_path(checksum: &Checksum, suffix: &str) -> String {
+    let mut path = String::with_capacity(HEX_LEN + 2 + suffix.len());
+    HEXLOWER.encode_append(&checksum.0[..1], &mut path);
+    path.push('/');
+    HEXLOWER.encode_append(&checksum.0[1..], &mut path);
+    path.push('.');
+    path.push_str(suffix);
+    path
+}
+
+/// The name of object directory number `directory`.
+pub(crate) fn directory_name(directory: u8) -> String {
+    HEXLOWER.encode(&[directory])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEX: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
+
+    #[test]
+    fn a_checksum_survives_the_round_trip() {
+        assert_eq!(Checksum::from_hex(HEX.as_bytes()).unwrap().to_string(), HEX);
+    }
+
+    #[test]
+    fn only_64_lower_case_digits_are_a_checksum() {
+        for bad in ["", "00", &HEX[1..], &HEX.to_uppercase(), &HEX.replace('a', "g"), &format!("{HEX}0")] {
+            assert_eq!(Checksum::from_hex(bad.as_bytes()), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn entries_are_read_by_mode() {
+        let name = |suffix: &str| format!("{}{suffix}", &HEX[2..]);
+        let kind = |suffix: &str, mode| {
+            ObjectName::from_entry(0, name(suffix).as_bytes(), mode).map(|object| object.kind)
+        };
+        for (suffix, bare, archive) in [
+            (".file", Some(ObjectType::File), None),
+            (".filez", None, Some(ObjectType::File)),
+            (".commit", Some(ObjectType::Commit), Some(ObjectType::Commit)),
+            (".dirtree", Some(ObjectType::DirTree), Some(ObjectType::DirTree)),
+            (".dirmeta", Some(ObjectType::DirMeta), Some(ObjectType::DirMeta)),
+            (".payload-link", Some(ObjectType::PayloadLink), Some(ObjectType::PayloadLink)),
+            (".commitmeta", None, None),
+            (".tombstone-commit", None, None),
+            (".file-xattrs", None, None),
+            (".dirtree.tmp", None, None),
+            ("", None, None),
+        ] {
+            assert_eq!(kind(suffix, Mode::BareUser), bare, "{suffix}");
+            assert_eq!(kind(suffix, Mode::Archive), archive, "{suffix}");
+        }
+    }
+
+    #[test]
+    fn an_entry_and_its_path_agree() {
+        let object = ObjectName::new(Checksum::from_hex(HEX.as_bytes()).unwrap(), ObjectType::File);
+        let path = object.loose_path(Mode::Archive);
+        assert_eq!(path, format!("00/{}.filez", &HEX[2..]));
+        assert_eq!(ObjectName::from_entry(0, &path.as_bytes()[3..], Mode::Archive), Some(object));
+    }
+}

@@ -1,0 +1,101 @@
+//! Refs of every kind.
+//!
+//! Mirrors `ostree_repo_list_refs` and `ostree_repo_list_collection_refs`: files below `refs/heads`,
+//! `refs/remotes/REMOTE` and `refs/mirrors/COLLECTION`, symlinks for aliases. Stricter in what must not be
+//! misread: a ref that can't be read or holds no checksum is an error, and whatever does hold a checksum counts,
+//! even under a name that libostree would skip.
+
+use std::ffi::OsStr;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{openat, statat, AtFlags, FileType, Mode, OFlags};
+use rustix::io::Errno;
+
+use super::listing::{each_entry, Entry};
+use super::object::Checksum;
+use super::{read_text, Repo, DIRECTORY};
+use crate::error::{Error, Result};
+
+/// A ref and the commit it names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ref {
+    /// Its file, relative to the repository: `refs/heads/…`.
+    pub path: PathBuf,
+    /// The commit.
+    pub target: Checksum,
+}
+
+/// Lists all refs of `repo`. Those of a parent protect nothing here.
+pub fn list(repo: &Repo) -> Result<Vec<Ref>> {
+    let mut refs = Vec::new();
+    for (kind, required) in [("heads", true), ("remotes", true), ("mirrors", false)] {
+        let path = Path::new("refs").join(kind);
+        match openat(repo.directory(), &path, DIRECTORY, Mode::empty()) {
+            Ok(directory) => list_directory(repo, &directory, &path, &mut refs)?,
+            // `ostree init` makes no refs/mirrors; without the others this is half a repository.
+            Err(Errno::NOENT) if !required => {}
+            Err(error) => return Err(Error::io(repo.path().join(path), error)),
+        }
+    }
+    Ok(refs)
+}
+
+fn list_directory(repo: &Repo, directory: &OwnedFd, path: &Path, refs: &mut Vec<Ref>) -> Result<()> {
+    let full_path = repo.path().join(path);
+    each_entry(directory, &full_path, |entry| {
+        let child = path.join(OsStr::from_bytes(entry.name));
+        let io = |error: std::io::Error| Error::io(repo.path().join(&child), error);
+        match entry.file_type().map_err(io)? {
+            None => Ok(()),
+            Some(FileType::Directory) => {
+                match openat(directory, entry.name, DIRECTORY, Mode::empty()) {
+                    Ok(below) => list_directory(repo, &below, &child, refs),
+                    // Deleting the last ref in it deletes a directory.
+                    Err(Errno::NOENT) => Ok(()),
+                    Err(error) => Err(io(error.into())),
+                }
+            }
+            Some(FileType::RegularFile | FileType::Symlink) => {
+                refs.extend(read(directory, entry, &child)?.map(|target| Ref { path: child, target }));
+                Ok(())
+            }
+            Some(_) => Err(Error::corrupt(child.display(), "it is neither a file nor a symlink")),
+        }
+    })
+}
+
+/// Reads one ref; None if it was deleted meanwhile, or is a file that libostree would not take for a ref and that
+/// names no commit.
+fn read(directory: &OwnedFd, entry: &Entry, path: &Path) -> Result<Option<Checksum>> {
+    let corrupt = |reason: String| Error::corrupt(path.display(), reason);
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let file = match openat(directory, entry.name, flags, Mode::empty()) {
+        Ok(file) => file,
+        Err(Errno::NOENT) => {
+            return match statat(directory, entry.name, AtFlags::SYMLINK_NOFOLLOW) {
+                Err(Errno::NOENT) => Ok(None),
+                _ => Err(corrupt("it is an alias of a ref that does not exist".into())),
+            }
+        }
+        Err(error) => return Err(Error::io(path, error)),
+    };
+    let text = match read_text(file) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {
+            return if is_ref_name(entry.name) { Err(corrupt(error.to_string())) } else { Ok(None) }
+        }
+        Err(error) => return Err(Error::io(path, error)),
+    };
+    match Checksum::from_hex(text.trim_end().as_bytes()) {
+        None if is_ref_name(entry.name) => Err(corrupt("it holds no checksum of a commit".into())),
+        target => Ok(target),
+    }
+}
+
+/// Whether libostree lists a ref of this name: `OSTREE_REF_FRAGMENT_REGEXP`.
+fn is_ref_name(name: &[u8]) -> bool {
+    let word = |b: &u8| b.is_ascii_alphanumeric() || *b == b'_' || !b.is_ascii();
+    name.first().is_some_and(word) && name.iter().all(|b| word(b) || matches!(b, b'.' | b'-'))
+}

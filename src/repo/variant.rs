@@ -1,0 +1,281 @@
+//! The bytes of commits, dirtrees and dirmetas.
+//!
+//! The formats are those of `ostree-core.h`: `OSTREE_COMMIT_GVARIANT_FORMAT`, `OSTREE_TREE_GVARIANT_FORMAT`,
+//! `OSTREE_DIRMETA_GVARIANT_FORMAT`. A serialised `GVariant` that is not in normal form reads as default values,
+//! an array as empty: children would be hidden, and deleted. So every piece must lie exactly where normal form
+//! puts it, or the object counts as malformed.
+
+use gvariant::aligned_bytes::{copy_to_align, AlignedSlice, AsAligned, A8};
+use gvariant::{gv, Marker, Structure};
+
+use super::object::Checksum;
+
+/// Why an object can't be decoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Malformed(pub &'static str);
+
+/// What a crawl needs of a commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Commit {
+    /// The commit before it.
+    pub parent: Option<Checksum>,
+    /// The root directory.
+    pub root_tree: Checksum,
+    /// The root directory's metadata.
+    pub root_meta: Checksum,
+}
+
+/// What a dirtree lists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Child {
+    /// A file.
+    File(Checksum),
+    /// A directory: its content and its metadata.
+    Directory(Checksum, Checksum),
+}
+
+/// Decodes a commit.
+pub fn commit(bytes: &[u8]) -> Result<Commit, Malformed> {
+    let aligned = copy_to_align::<A8>(bytes);
+    let data: &AlignedSlice<A8> = &aligned;
+    let (_, parent, _, subject, body, _, tree, meta) = gv!("(a{sv}aya(say)sstayay)").cast(data).to_tuple();
+    // A default value lies outside of the buffer, and children of normal form follow each other.
+    let mut at = 0;
+    for part in [parent, subject.as_bytes_non_conformant(), body.as_bytes_non_conformant(), tree, meta] {
+        let start = offset_in(data, part).filter(|start| *start >= at);
+        at = start.ok_or(Malformed("commit is not in normal form"))? + part.len();
+    }
+    Ok(Commit {
+        parent: if parent.is_empty() { None } else { Some(checksum(parent)?) },
+        root_tree: checksum(tree)?,
+        root_meta: checksum(meta)?,
+    })
+}
+
+/// Decodes a dirtree and hands each child to `each`.
+pub fn dirtree(bytes: &[u8], mut each: impl FnMut(Child)) -> Result<(), Malformed> {
+    let (files, directories) = gv!("(a(say)a(sayay))").cast(bytes.as_aligned()).to_tuple();
+    let mut walk = NormalForm { bytes, at: 0 };
+
+    for file in files {
+        let (name, content) = file.to_tuple();
+        let start = walk.at;
+        walk.name(name)?;
+        each(Child::File(walk.checksum(content)?));
+        walk.framing(start, 1);
+    }
+    walk.framing(0, files.len());
+
+    let start_of_directories = walk.at;
+    for directory in directories {
+        let (name, tree, meta) = directory.to_tuple();
+        let start = walk.at;
+        walk.name(name)?;
+        let child = Child::Directory(walk.checksum(tree)?, walk.checksum(meta)?);
+        each(child);
+        walk.framing(start, 2);
+    }
+    walk.framing(start_of_directories, directories.len());
+    let end_of_directories = walk.at;
+    walk.framing(0, 1);
+
+    // Without files their array has no place to be compared, only its end, which is the last framing offset.
+    let last_offset = bytes.get(end_of_directories..).unwrap_or_default();
+    let expected = start_of_directories.to_le_bytes();
+    if walk.at == bytes.len() && last_offset == &expected[..last_offset.len().min(expected.len())] {
+        Ok(())
+    } else {
+        Err(NOT_NORMAL)
+    }
+}
+
+/// Checks that `bytes` can be a dirmeta: owner, group and mode are there.
+pub fn dirmeta(bytes: &[u8]) -> Result<(), Malformed> {
+    /// Bits of `st_mode` that say what a file is, and their value for a directory.
+    const FORMAT: u32 = 0o170_000;
+    const DIRECTORY: u32 = 0o040_000;
+    let aligned = copy_to_align::<A8>(bytes);
+    let data: &AlignedSlice<A8> = &aligned;
+    let (_, _, mode, _) = gv!("(uuua(ayay))").cast(data.as_aligned()).to_tuple();
+    if u32::from_be(*mode) & FORMAT == DIRECTORY {
+        Ok(())
+    } else {
+        Err(Malformed("dirmeta does not describe a directory"))
+    }
+}
+
+const NOT_NORMAL: Malformed = Malformed("dirtree is not in normal form");
+
+fn checksum(bytes: &[u8]) -> Result<Checksum, Malformed> {
+    Checksum::from_bytes(bytes).ok_or(Malformed("a checksum is not 32 bytes long"))
+}
+
+/// Where `part` starts in `whole`; None where it lies outside.
+fn offset_in(whole: &[u8], part: &[u8]) -> Option<usize> {
+    let offset = (part.as_ptr() as usize).checked_sub(whole.as_ptr() as usize)?;
+    (offset + part.len() <= whole.len()).then_some(offset)
+}
+
+/// Walks along the only serialisation that normal form allows for what was read.
+struct NormalForm<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl NormalForm<'_> {
+    fn name(&mut self, name: &gvariant::Str) -> Result<(), Malformed> {
+        let name = name.as_bytes_non_conformant();
+        if name.is_empty() || name == b"." || name == b".." || name.iter().any(|b| matches!(b, b'/' | 0)) {
+            return Err(Malformed("dirtree holds an invalid file name"));
+        }
+        self.here(name)?;
+        self.at += name.len() + 1;
+        Ok(())
+    }
+
+    fn checksum(&mut self, bytes: &[u8]) -> Result<Checksum, Malformed> {
+        self.here(bytes)?;
+        self.at += bytes.len();
+        checksum(bytes)
+    }
+
+    fn here(&self, part: &[u8]) -> Result<(), Malformed> {
+        if offset_in(self.bytes, part) == Some(self.at) {
+            Ok(())
+        } else {
+            Err(NOT_NORMAL)
+        }
+    }
+
+    /// Steps over the `count` framing offsets that end the container which began at `start`. Each is as wide as
+    /// the container's whole length needs, its offsets included.
+    fn framing(&mut self, start: usize, count: usize) {
+        let content = self.at - start;
+        let width =
+            [1, 2, 4].into_iter().find(|width| content + count * width < 1 << (8 * width)).unwrap_or(8);
+        self.at += count * width;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use glib::prelude::*;
+    use glib::{Bytes, Variant, VariantTy};
+
+    use super::*;
+
+    /// GLib's own serialiser makes the samples.
+    fn tree(files: &[(&str, u8)], directories: &[(&str, u8, u8)]) -> Vec<u8> {
+        let sum = |byte: u8| vec![byte; 32];
+        let files: Vec<_> = files.iter().map(|(name, f)| ((*name).to_owned(), sum(*f))).collect();
+        let directories: Vec<_> =
+            directories.iter().map(|(name, t, m)| ((*name).to_owned(), sum(*t), sum(*m))).collect();
+        (files, directories).to_variant().data().to_vec()
+    }
+
+    fn children(bytes: &[u8]) -> Result<Vec<Child>, Malformed> {
+        let mut found = Vec::new();
+        dirtree(bytes, |child| found.push(child))?;
+        Ok(found)
+    }
+
+    #[test]
+    fn a_dirtree_gives_its_children() {
+        let bytes = tree(&[("a", 1), ("b", 2)], &[("c", 3, 4)]);
+        let sum = |byte| Checksum([byte; 32]);
+        assert_eq!(
+            children(&bytes),
+            Ok(vec![Child::File(sum(1)), Child::File(sum(2)), Child::Directory(sum(3), sum(4))])
+        );
+        assert_eq!(children(&tree(&[], &[])), Ok(vec![]));
+    }
+
+    #[test]
+    fn framing_offsets_of_every_width_are_understood() {
+        for count in [1, 5, 6, 7, 8, 200, 2000, 5000] {
+            let names: Vec<_> = (0..count).map(|i| format!("{i:0>20}")).collect();
+            let files: Vec<_> = names.iter().map(|name| (name.as_str(), 1)).collect();
+            let directories: Vec<_> = names.iter().map(|name| (name.as_str(), 1, 2)).collect();
+            assert_eq!(children(&tree(&files, &directories)).unwrap().len(), 2 * count, "{count}");
+        }
+        let long = "n".repeat(70_000);
+        assert_eq!(children(&tree(&[(&long, 1)], &[])).unwrap().len(), 1);
+    }
+
+    /// Whatever is cut off or changed in its framing, no child disappears unseen.
+    #[test]
+    fn a_damaged_dirtree_never_reads_as_a_smaller_one() {
+        let bytes = tree(&[("a", 1), ("b", 2)], &[("c", 3, 4), ("d", 5, 6)]);
+        for length in 0..bytes.len() {
+            assert!(children(&bytes[..length]).is_err(), "cut to {length}");
+        }
+        for position in 0..bytes.len() {
+            for value in 0..=255 {
+                let mut damaged = bytes.clone();
+                damaged[position] = value;
+                if let Ok(found) = children(&damaged) {
+                    assert_eq!(found.len(), 4, "byte {position} set to {value}");
+                }
+            }
+        }
+    }
+
+    fn commit_bytes(parent: &[u8], tree: &[u8], meta: &[u8]) -> Vec<u8> {
+        let metadata = glib::VariantDict::new(None);
+        metadata.insert("version", "1");
+        let related: Vec<(String, Vec<u8>)> = Vec::new();
+        let value = Variant::tuple_from_iter([
+            metadata.end(),
+            parent.to_vec().to_variant(),
+            related.to_variant(),
+            "subject".to_variant(),
+            "body".to_variant(),
+            1_u64.to_be().to_variant(),
+            tree.to_vec().to_variant(),
+            meta.to_vec().to_variant(),
+        ]);
+        assert_eq!(value.type_().as_str(), "(a{sv}aya(say)sstayay)");
+        value.data().to_vec()
+    }
+
+    #[test]
+    fn a_commit_gives_its_parent_and_root() {
+        let sum = |byte| Checksum([byte; 32]);
+        let decoded = commit(&commit_bytes(&[7; 32], &[8; 32], &[9; 32])).unwrap();
+        assert_eq!(decoded, Commit { parent: Some(sum(7)), root_tree: sum(8), root_meta: sum(9) });
+        assert_eq!(commit(&commit_bytes(&[], &[8; 32], &[9; 32])).unwrap().parent, None);
+        assert!(commit(&commit_bytes(&[7; 31], &[8; 32], &[9; 32])).is_err());
+    }
+
+    #[test]
+    fn a_commit_cut_short_is_malformed() {
+        let bytes = commit_bytes(&[7; 32], &[8; 32], &[9; 32]);
+        for length in 0..bytes.len() {
+            let cut = commit(&bytes[..length]);
+            assert!(cut.is_err() || cut.unwrap().parent.is_some(), "cut to {length}");
+        }
+    }
+
+    #[test]
+    fn a_dirmeta_is_that_of_a_directory() {
+        let meta = |mode: u32| {
+            let xattrs: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
+            (0_u32, 0_u32, mode.to_be(), xattrs).to_variant().data().to_vec()
+        };
+        assert_eq!(dirmeta(&meta(0o040_755)), Ok(()));
+        assert!(dirmeta(&meta(0o100_644)).is_err());
+        assert!(dirmeta(b"").is_err());
+        assert!(dirmeta(&[0; 5]).is_err());
+    }
+
+    /// The crate that decodes agrees with GLib on what it decodes.
+    #[test]
+    fn a_value_read_by_glib_reads_the_same_here() {
+        let bytes = tree(&[("x", 9)], &[]);
+        let ty = VariantTy::new("(a(say)a(sayay))").unwrap();
+        let value = Variant::from_bytes_with_type(&Bytes::from(&bytes), ty);
+        assert!(value.is_normal_form());
+        assert_eq!(value.child_value(0).n_children(), 1);
+        assert_eq!(children(&bytes).unwrap().len(), 1);
+    }
+}

@@ -1,0 +1,80 @@
+//! What a run did, as plain data that can be merged and sent on.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::repo::object::ObjectType;
+
+/// Counts for one type of object.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Objects listed.
+    pub total: u64,
+    /// Objects deleted (in a dry run: that would be).
+    pub pruned: u64,
+    /// Sum of the deleted objects' `st_size`, in bytes. A hard link elsewhere, as in a deployment's
+    /// checkout, may still hold the space.
+    pub bytes_freed: u64,
+}
+
+/// Something that should have gone and could not be removed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// Path relative to the repository.
+    pub path: PathBuf,
+    /// The kernel's reason.
+    pub error: String,
+}
+
+/// The result of a prune, whole or cut short.
+#[derive(Debug, Clone, Default)]
+pub struct PruneReport {
+    /// True when nothing was deleted because only the figures were wanted.
+    pub dry_run: bool,
+    /// Counts by type of object.
+    pub by_type: BTreeMap<ObjectType, Tally>,
+    /// Static deltas removed because the commit they lead to is gone.
+    pub deltas_pruned: u64,
+    /// Items that could not be removed.
+    pub failures: Vec<Failure>,
+    /// The longest time without a break that the repository's exclusive lock was held.
+    pub exclusive_lock_longest: Duration,
+    /// How long the exclusive lock was held in all.
+    pub exclusive_lock_total: Duration,
+    /// Wall-clock time of the run.
+    pub duration: Duration,
+}
+
+impl PruneReport {
+    /// All objects listed.
+    pub fn objects_total(&self) -> u64 {
+        self.by_type.values().map(|t| t.total).sum()
+    }
+
+    /// All objects deleted (in a dry run: that would be).
+    pub fn objects_pruned(&self) -> u64 {
+        self.by_type.values().map(|t| t.pruned).sum()
+    }
+
+    /// Bytes freed; see [`Tally::bytes_freed`].
+    pub fn bytes_freed(&self) -> u64 {
+        self.by_type.values().map(|t| t.bytes_freed).sum()
+    }
+
+    pub(crate) fn tally(&mut self, kind: ObjectType) -> &mut Tally {
+        self.by_type.entry(kind).or_default()
+    }
+
+    /// Adds what another worker counted.
+    pub(crate) fn merge(&mut self, other: PruneReport) {
+        for (kind, tally) in other.by_type {
+            let mine = self.tally(kind);
+            mine.total += tally.total;
+            mine.pruned += tally.pruned;
+            mine.bytes_freed += tally.bytes_freed;
+        }
+        self.deltas_pruned += other.deltas_pruned;
+        self.failures.extend(other.failures);
+    }
+}

@@ -1,0 +1,153 @@
+//! Deleting commits, the first step of every sweep.
+//!
+//! Order matters to who comes after a crash. A commit's detached metadata goes first, then the commit; after a
+//! durability [barrier](Sweep::barrier) its children may go, and its mark as partial.
+//! libostree removes that mark first, so that a commit of which half was pulled looks whole for a while; here a
+//! commit never claims to have more than it has.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use rustix::fs::{openat, unlinkat, AtFlags, Mode};
+use rustix::io::Errno;
+
+use super::objects::Context;
+use super::verdict::{verdict, Verdict};
+use super::{remove, Removal};
+use crate::error::{Error, Result};
+use crate::mark::live_set::LiveSet;
+use crate::repo::object::{loose_path, Checksum, ObjectName, ObjectType};
+use crate::repo::{commitpartial_path, DIRECTORY};
+use crate::report::{Failure, PruneReport};
+
+/// Commits on their way out.
+#[derive(Debug)]
+pub(crate) struct Sweep {
+    candidates: Vec<Checksum>,
+    removed: Vec<Checksum>,
+    /// Commits that could not be deleted: they are here to stay, and so is all that they reach.
+    pub stuck: Vec<Checksum>,
+    pub report: PruneReport,
+}
+
+impl Sweep {
+    /// A sweep that considers `candidates`.
+    pub fn new(candidates: Vec<Checksum>) -> Self {
+        Self { candidates, removed: Vec::new(), stuck: Vec::new(), report: PruneReport::default() }
+    }
+
+    /// Whether there is more to do.
+    pub fn is_done(&self) -> bool {
+        self.candidates.is_empty()
+    }
+
+    /// Whether there is something that a barrier has to make durable.
+    pub fn removed_any(&self) -> bool {
+        !self.removed.is_empty()
+    }
+
+    /// Deletes commits that are not live until `deadline`; returns the object directories it changed.
+    pub fn run(&mut self, context: Context, live: &LiveSet, deadline: Instant) -> Result<Vec<u8>> {
+        let mut touched = BTreeSet::new();
+        while Instant::now() < deadline {
+            let Some(commit) = self.candidates.pop() else { break };
+            context.control.check()?;
+            if self.delete(context, live, commit) {
+                touched.insert(commit.directory());
+            }
+        }
+        Ok(touched.into_iter().collect())
+    }
+
+    fn delete(&mut self, context: Context, live: &LiveSet, commit: Checksum) -> bool {
+        let repo = context.repo;
+        let object = ObjectName::new(commit, ObjectType::Commit);
+        let path = object.loose_path(repo.config().mode);
+        let outcome = match verdict(repo, live, object) {
+            Ok(Verdict::Keep) => return false,
+            Ok(Verdict::Prune) => remove(repo.objects(), &loose_path(&commit, "commitmeta"), false)
+                .and_then(|_| remove(repo.objects(), &path, false)),
+            Err(error) => Err(error),
+        };
+        match outcome {
+            Ok(Removal::Done(size)) => {
+                let tally = self.report.tally(ObjectType::Commit);
+                tally.total += 1;
+                tally.pruned += 1;
+                tally.bytes_freed += size;
+                context.control.freed(size);
+                if let Some(observer) = context.observer {
+                    observer(object);
+                }
+                self.removed.push(commit);
+                true
+            }
+            Ok(Removal::Vanished) => false,
+            Err(error) => {
+                self.stuck.push(commit);
+                let path = PathBuf::from("objects").join(path);
+                self.report.failures.push(Failure { path, error: error.to_string() });
+                false
+            }
+        }
+    }
+
+    /// Makes the deletions durable. Needs no lock.
+    pub fn barrier(&self, context: Context) -> Result<()> {
+        let directories: BTreeSet<u8> = self.removed.iter().map(Checksum::directory).collect();
+        for number in directories {
+            context.control.check()?;
+            if let Some(directory) = context.repo.open_object_directory(number)? {
+                rustix::fs::fsync(&directory)
+                    .map_err(|error| Error::io(context.repo.object_directory_path(number), error))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes the partial marks of commits that are gone: those deleted in this run, and among `marked` those that
+    /// an earlier run was interrupted at. A mark without a commit that a pull may still be going to complete stays:
+    /// the pull's staging directory would hold the commit. To be called with the exclusive lock held.
+    pub fn remove_partial_marks(&mut self, context: Context, marked: &[Checksum]) -> Result<()> {
+        let repo = context.repo;
+        let staging = staging_directories(context)?;
+        for commit in marked {
+            let object = ObjectName::new(*commit, ObjectType::Commit);
+            let path = object.loose_path(repo.config().mode);
+            let is_staged = staging.iter().any(|dir| {
+                rustix::fs::statat(repo.directory(), dir.join(&path), AtFlags::SYMLINK_NOFOLLOW).err()
+                    != Some(Errno::NOENT)
+            });
+            if is_staged || repo.has(object)? {
+                continue;
+            }
+            match unlinkat(repo.directory(), commitpartial_path(commit), AtFlags::empty()) {
+                Ok(()) | Err(Errno::NOENT) => {}
+                Err(error) => {
+                    let path = commitpartial_path(commit).into();
+                    self.report.failures.push(Failure { path, error: error.to_string() });
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// `tmp/staging-…`: where a pull collects objects before they get their place.
+fn staging_directories(context: Context) -> Result<Vec<PathBuf>> {
+    use std::os::unix::ffi::OsStrExt;
+    let path = context.repo.path().join("tmp");
+    let mut found = Vec::new();
+    match openat(context.repo.directory(), "tmp", DIRECTORY, Mode::empty()) {
+        Ok(tmp) => crate::repo::listing::each_entry(&tmp, &path, |entry| {
+            if entry.name.starts_with(b"staging-") {
+                found.push(PathBuf::from("tmp").join(std::ffi::OsStr::from_bytes(entry.name)));
+            }
+            Ok(())
+        })?,
+        Err(Errno::NOENT) => {}
+        Err(error) => return Err(Error::io(path, error)),
+    }
+    Ok(found)
+}

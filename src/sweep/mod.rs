@@ -1,0 +1,38 @@
+//! Deleting what is not live.
+//!
+//! [`verdict`] decides, for dry and real runs alike; [`objects`] goes through the object directories; [`commits`]
+//! and [`leftovers`] take care of what belongs to a commit: detached metadata, partial marks, static deltas, cached
+//! summaries.
+
+pub(crate) mod commits;
+pub(crate) mod leftovers;
+pub(crate) mod objects;
+pub(crate) mod verdict;
+
+use std::os::fd::OwnedFd;
+
+use rustix::fs::{statat, unlinkat, AtFlags};
+use rustix::io::Errno;
+
+/// What became of a file that should go.
+pub(crate) enum Removal {
+    /// It is gone, and was this many bytes long.
+    Done(u64),
+    /// Somebody else was faster; not counted.
+    Vanished,
+}
+
+/// Deletes the file `path` below `directory`, or in a dry run only looks at it.
+pub(crate) fn remove(directory: &OwnedFd, path: &str, dry_run: bool) -> std::io::Result<Removal> {
+    let removed = statat(directory, path, AtFlags::SYMLINK_NOFOLLOW).and_then(|stat| {
+        if !dry_run {
+            unlinkat(directory, path, AtFlags::empty())?;
+        }
+        Ok(u64::try_from(stat.st_size).unwrap_or(0))
+    });
+    match removed {
+        Ok(size) => Ok(Removal::Done(size)),
+        Err(Errno::NOENT) => Ok(Removal::Vanished),
+        Err(error) => Err(error.into()),
+    }
+}

@@ -1,0 +1,264 @@
+//! The sweep through the object directories.
+//!
+//! Two passes keep parents before children: dirtrees, dirmetas and payload links in the first, files in the second.
+//! Each directory is listed, decided on and cleared by one thread; what is held in memory is the garbage of the
+//! directories at hand, never a table of all objects. A slice ends at its deadline wherever it is: the directory's
+//! remaining candidates wait for the next slice, and are decided on again then.
+
+use std::collections::BTreeSet;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use super::verdict::{verdict, Verdict};
+use super::{remove, Removal};
+use crate::control::Control;
+use crate::error::Result;
+use crate::mark::census::DIRECTORIES;
+use crate::mark::live_set::LiveSet;
+use crate::repo::listing::each_entry;
+use crate::repo::object::{ObjectName, ObjectType};
+use crate::repo::Repo;
+use crate::report::{Failure, PruneReport};
+use crate::workers::Crew;
+
+/// How many objects are decided on between two looks at the clock and the cancel flag.
+const BATCH: usize = 32;
+
+/// Receives the name of every object that is pruned.
+pub type Observer<'a> = &'a (dyn Fn(ObjectName) + Sync);
+
+/// What stays the same during a sweep.
+#[derive(Clone, Copy)]
+pub(crate) struct Context<'a> {
+    pub repo: &'a Repo,
+    pub control: &'a Control,
+    pub crew: Crew,
+    pub dry_run: bool,
+    pub observer: Option<Observer<'a>>,
+}
+
+/// One pass over all object directories.
+pub(crate) struct Pass {
+    prunes: fn(ObjectType) -> bool,
+    /// Whether this pass counts the objects it lists.
+    counts: bool,
+    state: Mutex<State>,
+}
+
+struct State {
+    /// Directories not yet opened, the last one first.
+    unopened: Vec<u8>,
+    /// Directories that a slice's end interrupted.
+    begun: Vec<Directory>,
+    /// Directories in which a kind of object was garbage that this pass leaves alone.
+    for_later: BTreeSet<u8>,
+    /// Directories changed since the last slice.
+    touched: BTreeSet<u8>,
+    report: PruneReport,
+}
+
+/// A directory while it is swept.
+struct Directory {
+    number: u8,
+    descriptor: OwnedFd,
+    candidates: Vec<ObjectName>,
+}
+
+impl Pass {
+    /// The pass over dirtrees, dirmetas and payload links. It also counts all objects.
+    pub fn over_trees() -> Self {
+        let all = (0..DIRECTORIES).filter_map(|number| u8::try_from(number).ok()).rev().collect();
+        Self::new(|kind| !matches!(kind, ObjectType::File | ObjectType::Commit), true, all)
+    }
+
+    /// The pass over files, in directories where there are some to delete.
+    pub fn over_files(directories: &BTreeSet<u8>) -> Self {
+        Self::new(|kind| kind == ObjectType::File, false, directories.iter().rev().copied().collect())
+    }
+
+    /// The one pass of a dry run.
+    pub fn over_all() -> Self {
+        Self { prunes: |_| true, ..Self::over_trees() }
+    }
+
+    fn new(prunes: fn(ObjectType) -> bool, counts: bool, unopened: Vec<u8>) -> Self {
+        let state = State {
+            unopened,
+            begun: Vec::new(),
+            for_later: BTreeSet::new(),
+            touched: BTreeSet::new(),
+            report: PruneReport::default(),
+        };
+        Self { prunes, counts, state: Mutex::new(state) }
+    }
+
+    /// Number of directories still to be gone through.
+    pub fn remaining(&self) -> usize {
+        let state = self.lock();
+        state.unopened.len() + state.begun.len()
+    }
+
+    /// Works until `deadline`, or the end of the pass; returns the directories that were changed.
+    pub fn run(&self, context: Context, live: &LiveSet, deadline: Option<Instant>) -> Result<Vec<u8>> {
+        let crew = Crew { jobs: context.crew.jobs.min(self.remaining()), ..context.crew };
+        let results = crew
+            .run(|| Sweeper { pass: self, context, live, deadline, report: PruneReport::default() }.run());
+        results.into_iter().collect::<Result<Vec<()>>>()?;
+        Ok(std::mem::take(&mut self.lock().touched).into_iter().collect())
+    }
+
+    /// What the pass did so far, and the directories left to a later pass.
+    pub fn finish(self) -> (PruneReport, BTreeSet<u8>) {
+        let state = self.state.into_inner().unwrap_or_else(PoisonError::into_inner);
+        (state.report, state.for_later)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One thread's part in a slice.
+struct Sweeper<'a> {
+    pass: &'a Pass,
+    context: Context<'a>,
+    live: &'a LiveSet,
+    deadline: Option<Instant>,
+    report: PruneReport,
+}
+
+impl Sweeper<'_> {
+    fn run(mut self) -> Result<()> {
+        let result = self.sweep();
+        self.pass.lock().report.merge(self.report);
+        result
+    }
+
+    fn sweep(&mut self) -> Result<()> {
+        while !self.is_over() {
+            let next = {
+                let mut state = self.pass.lock();
+                match state.begun.pop() {
+                    Some(begun) => Some(begun),
+                    None => match state.unopened.pop() {
+                        Some(number) => {
+                            drop(state);
+                            match self.open(number) {
+                                Ok(opened) => opened,
+                                Err(error) => {
+                                    // One bad directory does not stop the rest; its objects stay.
+                                    self.fail(self.context.repo.object_directory_path(number), &error);
+                                    None
+                                }
+                            }
+                        }
+                        None => return Ok(()),
+                    },
+                }
+            };
+            self.context.control.check()?;
+            match next {
+                Some(directory) => self.clear(directory)?,
+                None => self.context.control.advance(1),
+            }
+        }
+        Ok(())
+    }
+
+    fn is_over(&self) -> bool {
+        self.deadline.is_some_and(|deadline| Instant::now() >= deadline)
+    }
+
+    /// Lists a directory: counts all and picks the candidates.
+    fn open(&mut self, number: u8) -> Result<Option<Directory>> {
+        let repo = self.context.repo;
+        let Some(descriptor) = repo.open_object_directory(number)? else { return Ok(None) };
+        let (mut candidates, mut for_later, mut totals) = (Vec::new(), false, PruneReport::default());
+        let shard = self.live.shard(number);
+        each_entry(&descriptor, &repo.object_directory_path(number), |entry| {
+            let Some(object) = ObjectName::from_entry(number, entry.name, repo.config().mode) else {
+                return Ok(());
+            };
+            totals.tally(object.kind).total += 1;
+            if !shard.contains(object) {
+                if (self.pass.prunes)(object.kind) {
+                    candidates.push(object);
+                } else {
+                    for_later = true;
+                }
+            }
+            Ok(())
+        })?;
+        if self.pass.counts {
+            self.report.merge(totals);
+        }
+        if for_later {
+            self.pass.lock().for_later.insert(number);
+        }
+        Ok(Some(Directory { number, descriptor, candidates }))
+    }
+
+    /// Prunes a directory's candidates until they, or the slice's time, are used up.
+    fn clear(&mut self, mut directory: Directory) -> Result<()> {
+        let mut changed = false;
+        let result = loop {
+            if directory.candidates.is_empty() {
+                self.context.control.advance(1);
+                break Ok(());
+            }
+            if let Err(cancelled) = self.context.control.check() {
+                break Err(cancelled);
+            }
+            if self.is_over() {
+                break Ok(());
+            }
+            let rest = directory.candidates.len().saturating_sub(BATCH);
+            for object in directory.candidates.drain(rest..) {
+                changed |= self.prune(&directory.descriptor, object);
+            }
+        };
+        let mut state = self.pass.lock();
+        if changed {
+            state.touched.insert(directory.number);
+        }
+        if !directory.candidates.is_empty() {
+            state.begun.push(directory);
+        }
+        result
+    }
+
+    /// Prunes one object, unless it became live since it was listed; true if it was deleted.
+    fn prune(&mut self, descriptor: &OwnedFd, object: ObjectName) -> bool {
+        let Context { repo, control, dry_run, observer, .. } = self.context;
+        let path = object.loose_path(repo.config().mode);
+        let outcome = match verdict(repo, self.live, object) {
+            // The path begins with the directory's name and a slash.
+            Ok(Verdict::Prune) => remove(descriptor, &path[3..], dry_run),
+            Ok(Verdict::Keep) => return false,
+            Err(error) => Err(error),
+        };
+        match outcome {
+            Ok(Removal::Done(size)) => {
+                let tally = self.report.tally(object.kind);
+                tally.pruned += 1;
+                tally.bytes_freed += size;
+                control.freed(size);
+                if let Some(observer) = observer {
+                    observer(object);
+                }
+                !dry_run
+            }
+            Ok(Removal::Vanished) => false,
+            Err(error) => {
+                self.fail(PathBuf::from("objects").join(path), &error);
+                false
+            }
+        }
+    }
+
+    fn fail(&mut self, path: PathBuf, error: &dyn std::fmt::Display) {
+        self.report.failures.push(Failure { path, error: error.to_string() });
+    }
+}

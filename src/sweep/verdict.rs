@@ -1,0 +1,68 @@
+//! The one decision: keep or prune.
+
+use rustix::fs::{readlinkat, statat, AtFlags};
+use rustix::io::Errno;
+
+use crate::mark::live_set::LiveSet;
+use crate::repo::object::{Checksum, ObjectName, ObjectType};
+use crate::repo::Repo;
+
+/// What is to become of an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Keep,
+    Prune,
+}
+
+/// Decides on one object that is in `repo` itself.
+///
+/// Mirrors `maybe_prune_loose_object`. A payload link is pruned unless the file it leads to is live and at least
+/// `core.payload-link-threshold` bytes long; unlike libostree, which counts such a link as freed, and in a dry run
+/// as pruned, it is simply kept.
+pub(crate) fn verdict(repo: &Repo, live: &LiveSet, object: ObjectName) -> std::io::Result<Verdict> {
+    let keep = match object.kind {
+        ObjectType::PayloadLink => is_wanted_link(repo, live, object)?,
+        _ => live.contains(object),
+    };
+    Ok(if keep { Verdict::Keep } else { Verdict::Prune })
+}
+
+fn is_wanted_link(repo: &Repo, live: &LiveSet, link: ObjectName) -> std::io::Result<bool> {
+    let target = match readlinkat(repo.objects(), link.loose_path(repo.config().mode), Vec::new()) {
+        Ok(target) => target,
+        Err(Errno::NOENT) => return Ok(false),
+        Err(error) => return Err(error.into()),
+    };
+    let invalid = || std::io::Error::new(std::io::ErrorKind::InvalidData, "it does not lead to an object");
+    let file = target_file(target.as_bytes()).ok_or_else(invalid)?;
+    if !live.contains(file) {
+        return Ok(false);
+    }
+    match statat(repo.objects(), file.loose_path(repo.config().mode), AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(stat) => Ok(u64::try_from(stat.st_size).unwrap_or(0) >= repo.config().payload_link_threshold),
+        Err(Errno::NOENT) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Reads a payload link's text, `../XX/YYYY….file`.
+fn target_file(target: &[u8]) -> Option<ObjectName> {
+    let (directory, entry) = target.strip_prefix(b"../")?.split_at_checked(2)?;
+    let hex = entry.strip_prefix(b"/")?.split(|b| *b == b'.').next()?;
+    Checksum::from_hex(&[directory, hex].concat()).map(|checksum| ObjectName::new(checksum, ObjectType::File))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_payload_link_names_its_file() {
+        let hex = "ab".repeat(32);
+        let target = format!("../{}/{}.file", &hex[..2], &hex[2..]);
+        assert_eq!(target_file(target.as_bytes()).unwrap().to_string(), format!("{hex}.file"));
+        for bad in ["", "../", "../ab", "/etc/passwd", &target[1..], &target[..40]] {
+            assert_eq!(target_file(bad.as_bytes()), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! The sysroot around a system's repository.
+//!
+//! A cleanup here is `ostree_sysroot_cleanup`: libostree's own `prepare_cleanup` removes what belongs to no
+//! deployment (checkouts, boot files, deployment refs), and then [`prune`](crate::prune) takes the place of its
+//! prune, with refs at depth 0 and all deployments as roots.
+
+mod libostree;
+mod status;
+
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+
+use self::libostree::Sysroot;
+pub use self::status::{status, DeploymentStatus, SysrootStatus};
+use crate::control::{Control, Phase};
+use crate::error::{Error, Result};
+use crate::mark::roots::{Retention, Start};
+use crate::mark::RootSource;
+use crate::prune::{prune_within, PruneOptions, Surroundings};
+use crate::repo::config::LockTimeout;
+use crate::repo::lock::poll;
+use crate::repo::refs::Ref;
+use crate::repo::Repo;
+use crate::report::PruneReport;
+use crate::workers::{contain_panic, Impact};
+
+/// How a cleanup is run.
+#[derive(Debug, Clone, Copy)]
+pub struct CleanupOptions {
+    /// Only find out what pruning would delete.
+    pub dry_run: bool,
+    /// Number of threads; None: as suits the impact.
+    pub jobs: Option<NonZeroUsize>,
+    /// What the run may cost the rest of the machine.
+    pub impact: Impact,
+    /// How long to wait for a lock each time; None: as the repository's settings say.
+    pub lock_timeout: Option<LockTimeout>,
+}
+
+/// Cleans up the sysroot at `path`, as `ostree admin cleanup` does.
+///
+/// On a booted system the work is done in a mount namespace of its own, where a read-only `/sysroot` can be made
+/// writable, as `ostree admin` does it. So it runs in a thread of its own, and the caller's mounts stay as they are.
+///
+/// # Locking
+/// The sysroot's lock for `prepare_cleanup`, and for each slice of the prune. A dry run takes only the repository's
+/// shared lock.
+///
+/// # Cancellation
+/// [`Error::Cancelled`] with a report of what was done.
+pub fn cleanup(path: &Path, options: &CleanupOptions, control: &Control) -> Result<PruneReport> {
+    let result = std::thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            options.impact.apply_to_this_thread();
+            contain_panic(|| cleanup_in_this_thread(path, options, control))
+        });
+        thread.join().unwrap_or_else(|_| Err(Error::Internal("the cleanup's thread panicked".into())))
+    });
+    match result {
+        Err(Error::Cancelled(None)) => Err(Error::Cancelled(Some(Box::default()))),
+        other => other,
+    }
+}
+
+fn cleanup_in_this_thread(path: &Path, options: &CleanupOptions, control: &Control) -> Result<PruneReport> {
+    let CleanupOptions { dry_run, jobs, impact, lock_timeout } = *options;
+    let repo_path = path.join("ostree/repo");
+    // Before anything is removed: is it a repository that we know how to prune?
+    let repo = Repo::open(&repo_path)?;
+    let timeout = lock_timeout.or(repo.config().lock_timeout).unwrap_or(LockTimeout::Never);
+    drop(repo);
+
+    let sysroot = if dry_run { Sysroot::open(path)? } else { Sysroot::open_for_writing(path)? };
+    let mut owner = Owner { path, sysroot, dry_run };
+    if !dry_run {
+        control.enter(Phase::Deployments, 0);
+        poll(timeout, control, || owner.try_lock())?;
+        let result = owner.sysroot.prepare_cleanup(control);
+        owner.unlock();
+        result?;
+    }
+    // Opened anew: taking the sysroot's lock may have made it writable by a new mount.
+    let repo = Repo::open(&repo_path)?;
+    let retention = Retention { refs_only: true, depth: Some(0) };
+    let options = PruneOptions { retention, dry_run, jobs, impact, lock_timeout, observer: None };
+    prune_within(&repo, &mut owner, &options, control)
+}
+
+/// The sysroot that a repository belongs to.
+struct Owner<'a> {
+    path: &'a Path,
+    sysroot: Sysroot,
+    dry_run: bool,
+}
+
+impl RootSource for Owner<'_> {
+    fn roots(&mut self) -> Result<Vec<Start>> {
+        // libostree reloads only if a timestamp changed; a new object always looks.
+        Sysroot::open(self.path)?
+            .deployments()?
+            .into_iter()
+            .map(|(deployment, commit)| Ok(Start { commit, required_by: Some(deployment) }))
+            .collect()
+    }
+
+    /// `prepare_cleanup` writes the deployment refs anew; a dry run has to do without.
+    fn outdates(&self, reference: &Ref) -> bool {
+        self.dry_run && self.sysroot.rewrites_ref(&reference.path)
+    }
+}
+
+impl Surroundings for Owner<'_> {
+    fn try_lock(&mut self) -> Result<Option<PathBuf>> {
+        Ok(if self.sysroot.try_lock()? { None } else { Some(self.path.join(libostree::LOCK_FILE)) })
+    }
+
+    fn unlock(&mut self) {
+        self.sysroot.unlock();
+    }
+}
