@@ -40,6 +40,9 @@ pub enum Error {
         /// How long we waited, in seconds.
         waited_s: f64,
     },
+    /// libostree found a lock busy for as long as the repository's settings have it wait.
+    #[error("{0}")]
+    Busy(String),
     /// The caller cancelled the run; the report says what was done before.
     #[error("Operation was cancelled")]
     Cancelled(Option<Box<PruneReport>>),

@@ -20,6 +20,7 @@ mod python;
 
 pub mod control;
 pub mod error;
+mod fault;
 pub mod mark;
 pub mod prune;
 pub mod repo;

@@ -19,7 +19,7 @@ use crate::mark::census::DIRECTORIES;
 use crate::mark::roots::{Retention, Start};
 use crate::mark::{Mark, RootSource};
 use crate::repo::config::LockTimeout;
-use crate::repo::lock::{poll, Lock, LockKind};
+use crate::repo::lock::{poll, Attempt, Held, Lock, LockKind};
 use crate::repo::refs::Ref;
 use crate::repo::Repo;
 use crate::report::PruneReport;
@@ -124,6 +124,28 @@ pub(crate) fn prune_within(
     }
 }
 
+/// Takes the sysroot's lock and the repository's. The caller releases them in the opposite order.
+///
+/// Never waits for the one with the other in hand: whoever has it may be waiting for ours, and others who want only
+/// ours should not wait for him.
+pub(crate) fn lock_both<'a>(
+    surroundings: &mut dyn Surroundings,
+    lock: &'a Lock,
+    kind: LockKind,
+    control: &Control,
+) -> Result<Held<'a>> {
+    poll(lock.timeout(), control, || {
+        if let Some(busy) = surroundings.try_lock()? {
+            return Ok(Attempt::Busy(busy));
+        }
+        let attempt = lock.try_acquire(kind);
+        if !matches!(attempt, Ok(Attempt::Acquired(_))) {
+            surroundings.unlock();
+        }
+        attempt
+    })
+}
+
 struct Run<'a> {
     context: Context<'a>,
     surroundings: &'a mut dyn Surroundings,
@@ -204,30 +226,7 @@ impl Run<'_> {
 
     /// Takes the locks, looks at what changed, deletes for a while, and releases the locks.
     fn slice(&mut self, stage: &mut Stage) -> Result<()> {
-        let lock = self.lock;
-        let surroundings = &mut *self.surroundings;
-        let mut exclusive = None;
-        // Never wait for the one lock with the other in hand: whoever has it may be waiting for ours, and others who
-        // want only ours should not wait for him.
-        poll(lock.timeout(), self.context.control, || {
-            if let Some(busy) = surroundings.try_lock()? {
-                return Ok(Some(busy));
-            }
-            match lock.try_acquire(LockKind::Exclusive) {
-                Ok(Some(held)) => {
-                    exclusive = Some(held);
-                    Ok(None)
-                }
-                Ok(None) => {
-                    surroundings.unlock();
-                    Ok(Some(lock.path().to_owned()))
-                }
-                Err(error) => {
-                    surroundings.unlock();
-                    Err(error)
-                }
-            }
-        })?;
+        let exclusive = lock_both(self.surroundings, self.lock, LockKind::Exclusive, self.context.control)?;
         let result = self.work(stage);
         drop(exclusive);
         self.surroundings.unlock();

@@ -34,8 +34,8 @@ impl Crew {
             || match impact {
                 Impact::Idle => 1,
                 Impact::Balanced => cores,
-                // Threads that wait for a cold disk leave the cores to others.
-                Impact::Full => cores.max(4),
+                // A thread that waits for a cold disk, or for a journal, leaves its core to another.
+                Impact::Full => (2 * cores).max(8),
             },
             NonZeroUsize::get,
         );

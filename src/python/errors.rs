@@ -22,7 +22,7 @@ pub(super) fn to_python(py: Python, error: Error) -> PyErr {
         Error::NotARepo { .. } => raised::NotARepoError::new_err(message),
         Error::Unsupported { .. } => raised::UnsupportedRepoError::new_err(message),
         Error::Corrupt { object, .. } => raised::CorruptRepoError::new_err((message, object)),
-        Error::LockTimeout { .. } => raised::LockTimeoutError::new_err(message),
+        Error::LockTimeout { .. } | Error::Busy(_) => raised::LockTimeoutError::new_err(message),
         Error::Cancelled(report) => {
             match report.map(|report| PruneDict::from(*report).into_pyobject(py)).transpose() {
                 Ok(report) => raised::OperationCancelled::new_err(report.map(Bound::unbind)),

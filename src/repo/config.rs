@@ -45,8 +45,10 @@ pub struct Config {
     pub mode: Mode,
     /// `core.parent`: where objects are looked up that are not here.
     pub parent: Option<PathBuf>,
-    /// `core.locking`, `core.lock-timeout-secs`. None: the owner switched locking off.
-    pub lock_timeout: Option<LockTimeout>,
+    /// `core.locking`.
+    pub locking: bool,
+    /// `core.lock-timeout-secs`.
+    pub lock_timeout: LockTimeout,
     /// `core.payload-link-threshold`, in bytes: a link to a live file at least this long is kept.
     pub payload_link_threshold: u64,
     /// Names of the remotes configured here.
@@ -77,14 +79,10 @@ impl Config {
                 return Err(unsupported(format!("Invalid mode '{other}' in repository configuration")))
             }
         };
-        let lock_timeout = if core.boolean("locking", true)? {
-            Some(match core.integer("lock-timeout-secs")? {
-                None => DEFAULT_LOCK_TIMEOUT,
-                Some(seconds) => u64::try_from(seconds)
-                    .map_or(LockTimeout::Never, |s| LockTimeout::After(Duration::from_secs(s))),
-            })
-        } else {
-            None
+        let lock_timeout = match core.integer("lock-timeout-secs")? {
+            None => DEFAULT_LOCK_TIMEOUT,
+            Some(seconds) => u64::try_from(seconds)
+                .map_or(LockTimeout::Never, |seconds| LockTimeout::After(Duration::from_secs(seconds))),
         };
         // libostree reads the default of -1 as an unsigned number: no file is that long.
         let payload_link_threshold = match core.integer("payload-link-threshold")? {
@@ -94,6 +92,7 @@ impl Config {
         Ok(Self {
             mode,
             parent: core.value("parent")?.filter(|p| !p.is_empty()).map(PathBuf::from),
+            locking: core.boolean("locking", true)?,
             lock_timeout,
             payload_link_threshold,
             remotes: remotes(&file),
@@ -160,7 +159,8 @@ mod tests {
         let config = parse("").unwrap();
         assert_eq!(config.mode, Mode::Bare);
         assert_eq!(config.parent, None);
-        assert_eq!(config.lock_timeout, Some(DEFAULT_LOCK_TIMEOUT));
+        assert!(config.locking);
+        assert_eq!(config.lock_timeout, DEFAULT_LOCK_TIMEOUT);
         assert_eq!(config.payload_link_threshold, u64::MAX);
     }
 
@@ -172,10 +172,10 @@ mod tests {
         .unwrap();
         assert_eq!(config.mode, Mode::Archive);
         assert_eq!(config.parent, Some("/p".into()));
-        assert_eq!(config.lock_timeout, Some(LockTimeout::Never));
+        assert_eq!(config.lock_timeout, LockTimeout::Never);
         assert_eq!(config.payload_link_threshold, 10);
         assert_eq!(config.remotes, BTreeSet::from(["r".to_owned()]));
-        assert_eq!(parse("locking=false").unwrap().lock_timeout, None);
+        assert!(!parse("locking=false").unwrap().locking);
     }
 
     #[test]

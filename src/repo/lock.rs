@@ -16,6 +16,7 @@ use rustix::fs::{flock, FlockOperation, Mode, OFlags};
 use super::config::LockTimeout;
 use crate::control::{Control, Phase};
 use crate::error::{Error, Result};
+use crate::fault::{self, Step};
 
 /// The shortest and longest sleep between two tries.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(50));
@@ -76,33 +77,30 @@ impl Lock {
         Self { path: path.join(".lock"), file, timeout, held: Cell::default() }
     }
 
-    /// A lock that is never taken: `core.locking=false`.
-    pub fn disabled(path: &Path) -> Self {
-        Self { path: path.join(".lock"), file: None, timeout: LockTimeout::Never, held: Cell::default() }
+    /// A lock that is never taken: `core.locking=false`. The timeout is for the sysroot's lock beside it.
+    pub fn disabled(path: &Path, timeout: LockTimeout) -> Self {
+        Self { path: path.join(".lock"), file: None, timeout, held: Cell::default() }
     }
 
     /// Waits for the lock, until the timeout or cancellation.
     pub fn acquire(&self, kind: LockKind, control: &Control) -> Result<Held<'_>> {
-        let mut held = None;
-        poll(self.timeout, control, || {
-            held = self.try_acquire(kind)?;
-            Ok(if held.is_some() { None } else { Some(self.path.clone()) })
-        })?;
-        held.ok_or_else(|| Error::Internal("a lock was taken and lost".into()))
+        poll(self.timeout, control, || self.try_acquire(kind))
     }
 
     /// Takes the lock if it can be had at once.
-    pub(crate) fn try_acquire(&self, kind: LockKind) -> Result<Option<Held<'_>>> {
+    pub(crate) fn try_acquire(&self, kind: LockKind) -> Result<Attempt<Held<'_>>> {
         let acquired = match &self.file {
-            Some(file) => try_lock(file.as_fd(), kind).map_err(|error| Error::io(&self.path, error))?,
+            Some(file) => {
+                fault::before(Step::Lock);
+                try_lock(file.as_fd(), kind).map_err(|error| Error::io(&self.path, error))?
+            }
             None => true,
         };
-        Ok(acquired.then(|| Held { lock: self, kind, since: Instant::now() }))
-    }
-
-    /// The lock file.
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
+        Ok(if acquired {
+            Attempt::Acquired(Held { lock: self, kind, since: Instant::now() })
+        } else {
+            Attempt::Busy(self.path.clone())
+        })
     }
 
     /// How long to wait for it.
@@ -121,21 +119,30 @@ impl Lock {
     }
 }
 
-/// Repeats `attempt` until it succeeds, the time is over or the run is cancelled. An attempt returns the path of the
-/// lock that was busy, or None for success.
-pub(crate) fn poll(
+/// One try for a lock.
+pub(crate) enum Attempt<T> {
+    Acquired(T),
+    /// Somebody else holds the lock on this file.
+    Busy(PathBuf),
+}
+
+/// Repeats `attempt` until it succeeds, the time is over or the run is cancelled.
+pub(crate) fn poll<T>(
     timeout: LockTimeout,
     control: &Control,
-    mut attempt: impl FnMut() -> Result<Option<PathBuf>>,
-) -> Result<()> {
+    mut attempt: impl FnMut() -> Result<Attempt<T>>,
+) -> Result<T> {
     let start = Instant::now();
     let progress = control.snapshot();
     let mut pause = BACKOFF.0;
     loop {
         control.check()?;
-        let Some(path) = attempt()? else {
-            control.restore(progress);
-            return Ok(());
+        let path = match attempt()? {
+            Attempt::Acquired(lock) => {
+                control.restore(progress);
+                return Ok(lock);
+            }
+            Attempt::Busy(path) => path,
         };
         let waited = start.elapsed();
         let left = match timeout {
@@ -162,6 +169,7 @@ pub struct Held<'a> {
 impl Drop for Held<'_> {
     fn drop(&mut self) {
         let Some(file) = &self.lock.file else { return };
+        fault::before(Step::Unlock);
         // Nothing can be done about a failure here, and closing the file releases as well.
         if set_lock(file.as_fd(), libc::F_UNLCK).is_err() {
             let _ = flock(file, FlockOperation::Unlock);

@@ -114,19 +114,21 @@ impl Repo {
 
     /// The lock for a run that deletes.
     pub fn lock(&self, timeout: Option<LockTimeout>) -> Result<Lock> {
-        match self.config.lock_timeout {
-            None => Ok(Lock::disabled(&self.path)),
-            Some(configured) => Lock::open(self.directory.as_fd(), &self.path, timeout.unwrap_or(configured)),
+        let timeout = timeout.unwrap_or(self.config.lock_timeout);
+        if self.config.locking {
+            Lock::open(self.directory.as_fd(), &self.path, timeout)
+        } else {
+            Ok(Lock::disabled(&self.path, timeout))
         }
     }
 
     /// The lock for a run that only reads.
     pub fn lock_for_reading(&self, timeout: Option<LockTimeout>) -> Lock {
-        match self.config.lock_timeout {
-            None => Lock::disabled(&self.path),
-            Some(configured) => {
-                Lock::open_read_only(self.directory.as_fd(), &self.path, timeout.unwrap_or(configured))
-            }
+        let timeout = timeout.unwrap_or(self.config.lock_timeout);
+        if self.config.locking {
+            Lock::open_read_only(self.directory.as_fd(), &self.path, timeout)
+        } else {
+            Lock::disabled(&self.path, timeout)
         }
     }
 
@@ -151,7 +153,7 @@ impl Repo {
             }
             Err(error) => return Err(Error::io(self.path.join("objects").join(path), error)),
         };
-        read_regular(file, MAX_METADATA, buffer).map_err(|error| match error.kind() {
+        read_regular(&file, MAX_METADATA, buffer).map_err(|error| match error.kind() {
             std::io::ErrorKind::InvalidData => Error::corrupt(object, error.to_string()),
             _ => Error::io(self.path.join("objects").join(&path), error),
         })?;
@@ -215,11 +217,11 @@ fn read_config(directory: &OwnedFd, path: &Path) -> Result<String> {
         Errno::NOENT => Error::NotARepo { path: path.to_owned(), reason: "it has no file 'config'".into() },
         other => Error::io(&config_path, other),
     })?;
-    read_text(file).map_err(|error| Error::io(&config_path, error))
+    read_text(&file).map_err(|error| Error::io(&config_path, error))
 }
 
 /// Reads a small text file.
-pub(crate) fn read_text(file: OwnedFd) -> std::io::Result<String> {
+pub(crate) fn read_text(file: &OwnedFd) -> std::io::Result<String> {
     let mut buffer = Vec::new();
     read_regular(file, MAX_TEXT, &mut buffer)?;
     String::from_utf8(buffer)
@@ -227,9 +229,9 @@ pub(crate) fn read_text(file: OwnedFd) -> std::io::Result<String> {
 }
 
 /// Reads all of a regular file of at most `limit` bytes into `buffer`.
-fn read_regular(file: OwnedFd, limit: u64, buffer: &mut Vec<u8>) -> std::io::Result<()> {
+fn read_regular(file: &OwnedFd, limit: u64, buffer: &mut Vec<u8>) -> std::io::Result<()> {
     let invalid = |reason| std::io::Error::new(std::io::ErrorKind::InvalidData, reason);
-    let stat = rustix::fs::fstat(&file)?;
+    let stat = rustix::fs::fstat(file)?;
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
         return Err(invalid("it is not a regular file"));
     }
@@ -243,7 +245,7 @@ fn read_regular(file: OwnedFd, limit: u64, buffer: &mut Vec<u8>) -> std::io::Res
     buffer.resize(size + 1, 0);
     let mut filled = 0;
     while filled < size {
-        match retry_on_intr(|| rustix::io::read(&file, &mut buffer[filled..]))? {
+        match retry_on_intr(|| rustix::io::read(file, &mut buffer[filled..]))? {
             0 => break,
             read => filled += read,
         }

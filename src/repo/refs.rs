@@ -81,7 +81,7 @@ fn read(directory: &OwnedFd, entry: &Entry, path: &Path) -> Result<Option<Checks
         }
         Err(error) => return Err(Error::io(path, error)),
     };
-    let text = match read_text(file) {
+    let text = match read_text(&file) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {
             return if is_ref_name(entry.name) { Err(corrupt(error.to_string())) } else { Ok(None) }

@@ -16,6 +16,7 @@ use super::objects::Context;
 use super::verdict::{verdict, Verdict};
 use super::{remove, Removal};
 use crate::error::{Error, Result};
+use crate::fault::{self, Step};
 use crate::mark::live_set::LiveSet;
 use crate::repo::object::{loose_path, Checksum, ObjectName, ObjectType};
 use crate::repo::{commitpartial_path, DIRECTORY};
@@ -99,6 +100,7 @@ impl Sweep {
         for number in directories {
             context.control.check()?;
             if let Some(directory) = context.repo.open_object_directory(number)? {
+                fault::before(Step::Sync);
                 rustix::fs::fsync(&directory)
                     .map_err(|error| Error::io(context.repo.object_directory_path(number), error))?;
             }
@@ -122,6 +124,7 @@ impl Sweep {
             if is_staged || repo.has(object)? {
                 continue;
             }
+            fault::before(Step::Unlink);
             match unlinkat(repo.directory(), commitpartial_path(commit), AtFlags::empty()) {
                 Ok(()) | Err(Errno::NOENT) => {}
                 Err(error) => {

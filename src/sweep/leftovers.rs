@@ -14,6 +14,7 @@ use rustix::io::Errno;
 
 use super::objects::Context;
 use crate::error::{Error, Result};
+use crate::fault::{self, Step};
 use crate::mark::live_set::LiveSet;
 use crate::repo::config::remotes;
 use crate::repo::listing::{each_entry, Entry};
@@ -68,9 +69,12 @@ fn delta_target(name: &[u8]) -> Option<Checksum> {
 /// Removes a delta's files, the superblock that announces it first, and its directory.
 fn remove_delta(parent: &OwnedFd, delta: &OwnedFd, name: &[u8]) -> Result<()> {
     let path = Path::new(OsStr::from_bytes(name));
-    let unlink = |file: &[u8]| match unlinkat(delta, file, AtFlags::empty()) {
-        Ok(()) | Err(Errno::NOENT) => Ok(()),
-        Err(error) => Err(Error::io(path.join(OsStr::from_bytes(file)), error)),
+    let unlink = |file: &[u8]| {
+        fault::before(Step::Unlink);
+        match unlinkat(delta, file, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(error) => Err(Error::io(path.join(OsStr::from_bytes(file)), error)),
+        }
     };
     unlink(b"superblock")?;
     each_entry(delta, path, |entry| unlink(entry.name))?;

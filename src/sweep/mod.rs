@@ -14,6 +14,8 @@ use std::os::fd::OwnedFd;
 use rustix::fs::{statat, unlinkat, AtFlags};
 use rustix::io::Errno;
 
+use crate::fault::{self, Step};
+
 /// What became of a file that should go.
 pub(crate) enum Removal {
     /// It is gone, and was this many bytes long.
@@ -26,6 +28,7 @@ pub(crate) enum Removal {
 pub(crate) fn remove(directory: &OwnedFd, path: &str, dry_run: bool) -> std::io::Result<Removal> {
     let removed = statat(directory, path, AtFlags::SYMLINK_NOFOLLOW).and_then(|stat| {
         if !dry_run {
+            fault::before(Step::Unlink);
             unlinkat(directory, path, AtFlags::empty())?;
         }
         Ok(u64::try_from(stat.st_size).unwrap_or(0))

@@ -121,6 +121,8 @@ fn cancellable<T>(
 fn error(error: ostree::glib::Error) -> Error {
     if error.matches(gio::IOErrorEnum::Cancelled) {
         Error::Cancelled(None)
+    } else if error.matches(gio::IOErrorEnum::WouldBlock) {
+        Error::Busy(error.message().to_owned())
     } else {
         Error::Sysroot(error.message().to_owned())
     }

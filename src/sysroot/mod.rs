@@ -16,9 +16,9 @@ use crate::control::{Control, Phase};
 use crate::error::{Error, Result};
 use crate::mark::roots::{Retention, Start};
 use crate::mark::RootSource;
-use crate::prune::{prune_within, PruneOptions, Surroundings};
+use crate::prune::{lock_both, prune_within, PruneOptions, Surroundings};
 use crate::repo::config::LockTimeout;
-use crate::repo::lock::poll;
+use crate::repo::lock::LockKind;
 use crate::repo::refs::Ref;
 use crate::repo::Repo;
 use crate::report::PruneReport;
@@ -67,14 +67,14 @@ fn cleanup_in_this_thread(path: &Path, options: &CleanupOptions, control: &Contr
     let repo_path = path.join("ostree/repo");
     // Before anything is removed: is it a repository that we know how to prune?
     let repo = Repo::open(&repo_path)?;
-    let timeout = lock_timeout.or(repo.config().lock_timeout).unwrap_or(LockTimeout::Never);
-    drop(repo);
-
     let sysroot = if dry_run { Sysroot::open(path)? } else { Sysroot::open_for_writing(path)? };
     let mut owner = Owner { path, sysroot, dry_run };
     if !dry_run {
         control.enter(Phase::Deployments, 0);
-        poll(timeout, control, || owner.try_lock())?;
+        let lock = repo.lock(lock_timeout)?;
+        // libostree will take the repository's lock itself, in a wait that can't be cancelled. So wait here until it
+        // can be had.
+        drop(lock_both(&mut owner, &lock, LockKind::Shared, control)?);
         let result = owner.sysroot.prepare_cleanup(control);
         owner.unlock();
         result?;
@@ -111,7 +111,7 @@ impl RootSource for Owner<'_> {
 
 impl Surroundings for Owner<'_> {
     fn try_lock(&mut self) -> Result<Option<PathBuf>> {
-        Ok(if self.sysroot.try_lock()? { None } else { Some(self.path.join(libostree::LOCK_FILE)) })
+        Ok((!self.sysroot.try_lock()?).then(|| self.path.join(libostree::LOCK_FILE)))
     }
 
     fn unlock(&mut self) {

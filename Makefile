@@ -1,0 +1,59 @@
+SYSTEM_PACKAGES = ostree libostree-dev pkg-config gcc libc6-dev python3-venv python3-dev \
+	e2fsprogs xfsprogs btrfs-progs attr util-linux strace flatpak
+
+PYTHON = python3
+BIN = .venv/bin
+SOURCES = Cargo.toml Cargo.lock pyproject.toml $(shell find src -name '*.rs')
+SUDO = $(if $(filter 0,$(shell id -u)),,sudo)
+
+.DEFAULT_GOAL = help
+.DELETE_ON_ERROR:
+.PHONY: help deps build demo test lint bench clean
+
+help: ## show this help
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+deps: ## install the system packages that are missing (Debian, Ubuntu)
+	@missing=$$(for package in $(SYSTEM_PACKAGES); do \
+		dpkg-query -W -f '$${Status}' $$package 2>/dev/null | grep -q 'ok installed' || echo $$package; \
+	done); \
+	if [ -n "$$missing" ]; then \
+		$(SUDO) apt-get update && \
+		$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $$missing; \
+	fi
+
+build: deps $(BIN)/ostree-sweep ## build the package and the command into .venv
+
+$(BIN)/ostree-sweep: .venv/installed $(SOURCES)
+	$(BIN)/maturin develop --release --locked
+	@touch $@
+
+# The order keeps a parallel make from compiling before libostree's headers are there.
+.venv/installed: requirements-dev.txt | deps
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --require-hashes --requirement $<
+	@touch $@
+
+demo: build ## update, finalize and clean up a real sysroot, from beginning to end
+	demo/demo.sh
+
+test: build ## run all tests
+	cargo test --locked
+	$(BIN)/pytest tests/python
+
+lint: build ## check format, lints and types
+	cargo fmt --check
+	cargo clippy --all-targets --all-features --locked -- -D warnings
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/stubtest ostree_sweep._core
+
+bench: build ## measure side by side with ostree and flatpak
+	$(BIN)/python benches/side_by_side.py
+
+clean: ## remove all that was built
+	cargo clean
+	rm -rf .venv dist .benchmarks .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find python tests -name __pycache__ -prune -exec rm -rf {} +
+	rm -f python/ostree_sweep/*.so

@@ -1,0 +1,76 @@
+# The compiled core. Private: use `ostree_sweep` or `ostree_sweep.aio`.
+
+from collections.abc import Callable
+from os import PathLike
+from typing import Literal, TypedDict
+
+from typing_extensions import TypeAlias
+
+__all__ = ["cleanup", "format_size", "prune", "status"]
+
+_StrPath: TypeAlias = str | PathLike[str]
+_ProgressFn: TypeAlias = Callable[[str, int, int | None, int], object]
+
+class _Tally(TypedDict):
+    total: int
+    pruned: int
+    bytes_freed: int
+
+class _Failure(TypedDict):
+    path: str
+    error: str
+
+class _PruneReport(TypedDict):
+    dry_run: bool
+    objects_total: int
+    objects_pruned: int
+    bytes_freed: int
+    by_type: dict[str, _Tally]
+    deltas_pruned: int
+    failures: list[_Failure]
+    exclusive_lock_longest_s: float
+    exclusive_lock_total_s: float
+    duration_s: float
+
+class _Deployment(TypedDict):
+    index: int
+    stateroot: str
+    checksum: str
+    serial: int
+    booted: bool
+    staged: bool
+    pinned: bool
+    pending: bool
+    rollback: bool
+
+class _Status(TypedDict):
+    deployments: list[_Deployment]
+    repo: str
+    repo_lock: Literal["free", "shared", "exclusive"]
+    sysroot_locked: bool
+
+def prune(
+    repo: _StrPath,
+    *,
+    refs_only: bool,
+    depth: int,
+    dry_run: bool,
+    jobs: int | None,
+    impact: str,
+    lock_timeout_s: float | None,
+    names: Callable[[str], object] | None,
+    cancelled: Callable[[], bool] | None,
+    progress: _ProgressFn | None,
+) -> _PruneReport: ...
+def cleanup(
+    sysroot: _StrPath,
+    *,
+    dry_run: bool,
+    jobs: int | None,
+    impact: str,
+    lock_timeout_s: float | None,
+    cancelled: Callable[[], bool] | None,
+    progress: _ProgressFn | None,
+) -> _PruneReport: ...
+def status(sysroot: _StrPath) -> _Status: ...
+def format_size(size: int) -> str: ...

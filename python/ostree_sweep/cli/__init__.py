@@ -1,0 +1,73 @@
+"""The `ostree-sweep` command: arguments in, one call of the package, result lines and an exit status out."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from ..errors import LockTimeoutError, OperationCancelled, OstreeSweepError, PartialCleanupError
+from . import output
+from .arguments import UsageError, parse
+from .commands import COMMANDS
+from .signals import StopSignals
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_FAILED = 1
+_USAGE = 2
+_PARTIAL = 3
+_BUSY = 75
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command; returns its exit status.
+
+    Args:
+        arguments: what follows the command's name; None: the process's own arguments.
+
+    Raises:
+        SystemExit: `--help` or `--version` was answered.
+    """
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    output.follow_locale()
+    with StopSignals() as signals:
+        try:
+            try:
+                return _run(given, signals)
+            finally:
+                output.flush()
+        except OSError:  # nobody reads what we print any more, or it can't be kept
+            output.discard()
+            return _FAILED
+
+
+def _run(given: list[str], signals: StopSignals) -> int:
+    try:
+        options = parse(given)
+    except UsageError as error:
+        # What can't be parsed may still say how it wants its answer.
+        output.fail(error, as_json="--json" in given)
+        return _USAGE
+    try:
+        result = COMMANDS[options.command](options, signals.token)
+        output.show(result, as_json=options.json)
+    except BrokenPipeError:
+        raise
+    except (OstreeSweepError, OSError, ImportError, ValueError, OverflowError) as error:
+        output.fail(error, as_json=options.json)
+        return _status(error, signals)
+    return 0
+
+
+def _status(error: Exception, signals: StopSignals) -> int:
+    if isinstance(error, OperationCancelled) and signals.number is not None:
+        return 128 + signals.number
+    if isinstance(error, PartialCleanupError):
+        return _PARTIAL
+    if isinstance(error, LockTimeoutError):
+        return _BUSY
+    # The core's word for an argument out of range.
+    if isinstance(error, (ValueError, OverflowError)):
+        return _USAGE
+    return _FAILED

@@ -1,0 +1,161 @@
+"""The command's arguments, spelled as `ostree` spells them."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class UsageError(Exception):
+    """The arguments make no sense."""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Raises instead of printing: main knows whether JSON is asked for."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message} (see {self.prog} --help)")
+
+
+class _Version(argparse.Action):
+    """Looks the version up when it's asked for: the package's metadata is slow to read."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+        from importlib.metadata import version
+
+        print(f"ostree-sweep {version('ostree-sweep')}")
+        parser.exit()
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """Parses the arguments.
+
+    Raises:
+        UsageError: they make no sense.
+        SystemExit: `--help` or `--version` was answered.
+    """
+    return _parser().parse_args(_command_first(arguments))
+
+
+def _command_first(arguments: Sequence[str]) -> list[str]:
+    """As with `ostree`, options may stand before the command: `ostree --repo=PATH prune`."""
+    ordered = list(arguments)
+    for position, argument in enumerate(ordered):
+        if not argument.startswith("-"):
+            ordered.insert(0, ordered.pop(position))
+            break
+    return ordered
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="ostree-sweep",
+        description="Clean up after OSTree updates, and prune OSTree repositories.",
+        allow_abbrev=False,
+    )
+    _add_version(parser)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    common, work, sysroot = _common(), _work(), _sysroot()
+
+    def add(name: str, summary: str, *parents: _Parser) -> _Parser:
+        return commands.add_parser(
+            name, parents=parents, help=summary, description=summary, allow_abbrev=False
+        )
+
+    cleanup = add("cleanup", "Clean a sysroot up, as 'ostree admin cleanup' does", sysroot, work, common)
+    cleanup.add_argument("--auto", action="store_true", help="only if the stamp is there")
+    cleanup.add_argument("--dry-run", action="store_true", help="only say what would be deleted")
+
+    prune = add("prune", "Delete a repository's unreachable objects, as 'ostree prune' does", work, common)
+    prune.add_argument(
+        "--repo",
+        metavar="PATH",
+        help="the repository (default: the current directory if it's one, $OSTREE_REPO, /ostree/repo)",
+    )
+    prune.add_argument("--refs-only", action="store_true", help="only refs keep commits")
+    prune.add_argument(
+        "--depth",
+        type=int,
+        default=-1,
+        help="how many parents of a commit are kept (default: -1, all)",
+    )
+    prune.add_argument(
+        "--no-prune",
+        "--dry-run",
+        dest="dry_run",
+        action="store_true",
+        help="only say what would be deleted",
+    )
+
+    add("stamp", "Note durably that a sysroot is due for a cleanup", sysroot, common)
+    add("status", "Show deployments, stamp, locks, and what a cleanup would free", sysroot, common)
+    return parser
+
+
+def _common() -> _Parser:
+    parser = _Parser(add_help=False)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("-v", "--verbose", action="store_true", help="say more, on stderr")
+    _add_version(parser)
+    return parser
+
+
+def _work() -> _Parser:
+    # The package's calls have the defaults.
+    parser = _Parser(add_help=False, argument_default=argparse.SUPPRESS)
+    parser.add_argument(
+        "--impact",
+        choices=("idle", "balanced", "full"),
+        help="how much other work may feel (default: cleanup balanced, cleanup --auto idle, prune full)",
+    )
+    parser.add_argument("--jobs", type=int, metavar="N", help="worker threads")
+    parser.add_argument(
+        "--lock-timeout",
+        dest="lock_timeout_s",
+        type=_seconds,
+        metavar="SECONDS",
+        help="how long to wait for a lock; -1: for ever (default: the repository's setting)",
+    )
+    return parser
+
+
+def _sysroot() -> _Parser:
+    parser = _Parser(add_help=False)
+    parser.add_argument(
+        "--sysroot",
+        metavar="PATH",
+        default=default_sysroot(),
+        help="the sysroot (default: $OSTREE_SYSROOT, /)",
+    )
+    return parser
+
+
+def _add_version(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not math.isfinite(seconds):
+        raise argparse.ArgumentTypeError(f"no number of seconds: '{text}'")
+    return seconds
+
+
+def default_sysroot() -> str:
+    """The sysroot of a command that names none, as `ostree` finds it."""
+    return os.environ.get("OSTREE_SYSROOT") or "/"
+
+
+def default_repo() -> str:
+    """The repository of a command that names none, as `ostree` finds it."""
+    if os.path.isdir("objects") and os.path.isfile("config"):
+        return "."
+    return os.environ.get("OSTREE_REPO") or os.path.join(default_sysroot(), "ostree/repo")

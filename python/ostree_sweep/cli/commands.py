@@ -1,0 +1,153 @@
+"""The commands: options to a call of the package, and its outcome to lines and data."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any, Callable
+
+from .. import api
+from ..errors import OperationCancelled, OstreeSweepError
+from ..progress import terminal_bar
+from ..stamp import CleanupStamp
+from .arguments import default_repo
+from .output import Result, format_size, report_result, show_details
+
+if TYPE_CHECKING:
+    import argparse
+
+    from .._core import _Deployment
+    from ..cancellation import CancellationToken
+    from ..stamp import StampSnapshot
+
+
+def cleanup(options: argparse.Namespace, token: CancellationToken) -> Result:
+    """`ostree-sweep cleanup`."""
+    call = api.auto_cleanup if options.auto else api.cleanup
+    with terminal_bar() as bar:
+        report = call(
+            options.sysroot,
+            dry_run=options.dry_run,
+            cancellable=token,
+            progress=bar,
+            **_work_options(options),
+        )
+    if options.verbose and report.ran:
+        show_details(report)
+    return report_result(report)
+
+
+def prune(options: argparse.Namespace, token: CancellationToken) -> Result:
+    """`ostree-sweep prune`."""
+    # With --verbose, names scroll where the bar would be.
+    with nullcontext() if options.verbose else terminal_bar() as bar:
+        report = api.prune(
+            options.repo or default_repo(),
+            refs_only=options.refs_only,
+            depth=options.depth,
+            dry_run=options.dry_run,
+            names=_print_name if options.verbose else None,
+            cancellable=token,
+            progress=bar,
+            **_work_options(options),
+        )
+    if options.verbose:
+        show_details(report)
+    return report_result(report)
+
+
+def stamp(options: argparse.Namespace, _token: CancellationToken) -> Result:
+    """`ostree-sweep stamp`."""
+    requested = CleanupStamp.for_sysroot(options.sysroot)
+    note = requested.request(_deployed(options.sysroot))
+    data = {"path": requested.path, **dataclasses.asdict(note)}
+    return Result([f"Cleanup requested: {requested.path}"], data)
+
+
+def status(options: argparse.Namespace, token: CancellationToken) -> Result:
+    """`ostree-sweep status`."""
+    from .. import core
+
+    found = core.status(options.sysroot)
+    requested = CleanupStamp.for_sysroot(options.sysroot)
+    snapshot = requested.read()
+    reclaimable = _reclaimable(options.sysroot, token)
+    data = {
+        "sysroot": options.sysroot,
+        **found,
+        "stamp": snapshot and {"path": requested.path, "note": _note_data(snapshot)},
+        "reclaimable": reclaimable,
+    }
+    lines = [
+        *(_deployment_line(deployment) for deployment in found["deployments"]),
+        f"Stamp: {_stamp_text(requested, snapshot)}",
+        f"Repository: {found['repo']}",
+        f"Repository lock: {found['repo_lock']}",
+        f"Sysroot lock: {'held' if found['sysroot_locked'] else 'free'}",
+        f"Reclaimable: {_reclaimable_text(reclaimable)}",
+    ]
+    return Result(lines, data)
+
+
+COMMANDS: dict[str, Callable[[argparse.Namespace, CancellationToken], Result]] = {
+    "cleanup": cleanup,
+    "prune": prune,
+    "stamp": stamp,
+    "status": status,
+}
+
+
+def _work_options(options: argparse.Namespace) -> dict[str, Any]:
+    """What was given of the options that have their defaults in the package's calls."""
+    given = vars(options)
+    return {name: given[name] for name in ("impact", "jobs", "lock_timeout_s") if name in given}
+
+
+def _print_name(name: str) -> None:
+    print(name, file=sys.stderr)
+
+
+def _deployed(sysroot: str) -> list[str]:
+    try:
+        from .. import core
+
+        return [deployment["checksum"] for deployment in core.status(sysroot)["deployments"]]
+    except (OstreeSweepError, OSError, ImportError):
+        # That a cleanup is due matters more than after what.
+        return []
+
+
+def _reclaimable(sysroot: str, token: CancellationToken) -> dict[str, Any]:
+    """What a cleanup would free; where that can't be told now, why."""
+    try:
+        with terminal_bar() as bar:
+            report = api.cleanup(sysroot, dry_run=True, lock_timeout_s=0, cancellable=token, progress=bar)
+    except OperationCancelled:
+        raise
+    except (OstreeSweepError, OSError) as error:
+        return {"error": str(error)}
+    return {"objects": report.objects_pruned, "bytes": report.bytes_freed}
+
+
+def _deployment_line(deployment: _Deployment) -> str:
+    name = f"{deployment['stateroot']} {deployment['checksum']}.{deployment['serial']}"
+    flags = [name for name, value in deployment.items() if value is True]
+    return f"Deployment: {name}" + (f" ({', '.join(flags)})" if flags else "")
+
+
+def _note_data(snapshot: StampSnapshot) -> dict[str, Any] | None:
+    return dataclasses.asdict(snapshot.note) if snapshot.note else None
+
+
+def _stamp_text(requested: CleanupStamp, snapshot: StampSnapshot | None) -> str:
+    if snapshot is None:
+        return "none"
+    note = snapshot.note
+    return requested.path + (f" (made {note.time} in boot {note.boot_id})" if note else "")
+
+
+def _reclaimable_text(reclaimable: dict[str, Any]) -> str:
+    if "error" in reclaimable:
+        return f"unknown: {reclaimable['error']}"
+    return f"{reclaimable['objects']} objects, {format_size(reclaimable['bytes'])}"

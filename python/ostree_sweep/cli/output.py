@@ -1,0 +1,131 @@
+"""What the command prints: the lines that `ostree prune` prints, or one JSON object."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import locale
+import os
+import sys
+from typing import Any
+
+from ..errors import OperationCancelled, PartialCleanupError
+from ..reports import CleanupReport, PruneReport
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """A command's outcome, for people and for programs."""
+
+    lines: list[str]
+    data: dict[str, Any]
+
+
+def report_result(report: PruneReport) -> Result:
+    """The outcome of a cleanup or a prune."""
+    lines = []
+    if isinstance(report, CleanupReport):
+        if not report.ran:
+            return Result(["No cleanup needed."], dataclasses.asdict(report))
+    else:
+        lines.append(f"Total objects: {report.objects_total}")
+    lines.append(_freed(report))
+    return Result(lines, dataclasses.asdict(report))
+
+
+def format_size(count: int) -> str:
+    """A number of bytes as `ostree` prints it."""
+    from .. import core
+
+    return core.format_size(count)
+
+
+def show(result: Result, *, as_json: bool) -> None:
+    """Prints an outcome on stdout."""
+    _print_lines([json.dumps(result.data)] if as_json else result.lines)
+
+
+def show_details(report: PruneReport) -> None:
+    """Prints on stderr what `--verbose` adds."""
+    for name, tally in report.by_type.items():
+        print(
+            f"{name}: {tally.pruned} of {tally.total}, {format_size(tally.bytes_freed)}",
+            file=sys.stderr,
+        )
+
+
+def fail(error: Exception, *, as_json: bool) -> None:
+    """Prints an error: as JSON on stdout, or for people on stderr, with the report that it may carry."""
+    report: PruneReport | None = getattr(error, "report", None)
+    if as_json:
+        data: dict[str, Any] = {"error": {"type": type(error).__name__, "message": _message(error)}}
+        if report is not None:
+            data["report"] = dataclasses.asdict(report)
+        _print_lines([json.dumps(data)])
+    elif isinstance(error, PartialCleanupError):
+        _print_lines(report_result(error.report).lines)
+        for failure in error.report.failures:
+            _print_error(f"cannot remove {failure.path}: {failure.error}")
+    elif isinstance(error, OperationCancelled) and report is not None:
+        _print_error(f"{error}: {_freed(report)}")
+    else:
+        _print_error(_message(error))
+
+
+def follow_locale() -> None:
+    """Makes stdout follow the locale as `ostree` does: in the C locale, a no-break space is a `?`."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        encoding = "ascii" if _in_c_locale() else None
+        sys.stdout.reconfigure(encoding=encoding, errors="replace")
+
+
+def flush() -> None:
+    """Writes out what is printed, so that a failure to shows now."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.flush()
+
+
+def discard() -> None:
+    """Gives up on printing: what is left goes nowhere."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for descriptor in (1, 2):
+        os.dup2(nowhere, descriptor)
+
+
+def _in_c_locale() -> bool:
+    """Whether the command was started in the C locale, which Python replaces by UTF-8 (PEP 538 and 540)."""
+    if locale.setlocale(locale.LC_CTYPE) == "C":
+        return True
+    replaced = f"LC_CTYPE={os.environ.get('LC_CTYPE')}".encode()
+    try:
+        with open("/proc/self/environ", "rb") as file:
+            return "LC_CTYPE" in os.environ and replaced not in file.read().split(b"\0")
+    except OSError:
+        return False
+
+
+def _freed(report: PruneReport) -> str:
+    if report.objects_pruned == 0:
+        return "No unreachable objects"
+    size = format_size(report.bytes_freed)
+    if report.dry_run:
+        return f"Would delete: {report.objects_pruned} objects, freeing {size}"
+    return f"Deleted {report.objects_pruned} objects, {size} freed"
+
+
+def _message(error: Exception) -> str:
+    if isinstance(error, OSError) and error.filename is not None and error.strerror is not None:
+        return f"{os.fsdecode(error.filename)}: {error.strerror}"
+    return str(error)
+
+
+def _print_lines(lines: list[str]) -> None:
+    for line in lines:
+        print(line)
+    flush()
+
+
+def _print_error(message: str) -> None:
+    print(f"error: {message}", file=sys.stderr)

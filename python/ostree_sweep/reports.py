@@ -1,0 +1,120 @@
+"""What a run did: frozen, picklable, with the same fields as the command's `--json`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ._core import _PruneReport
+
+_OBJECT_TYPES = ("commit", "dirmeta", "dirtree", "file", "payload-link")
+
+
+@dataclass(frozen=True)
+class ObjectTally:
+    """Objects of one type.
+
+    Attributes:
+        total: objects found.
+        pruned: of these, the ones that were deleted; in a dry run, that would be.
+        bytes_freed: sum of their sizes (`st_size`), in bytes. A file that a checkout still links to
+            keeps its space.
+    """
+
+    total: int
+    pruned: int
+    bytes_freed: int
+
+
+@dataclass(frozen=True)
+class Failure:
+    """One item that couldn't be removed.
+
+    Attributes:
+        path: the item.
+        error: why, for people to read.
+    """
+
+    path: str
+    error: str
+
+
+@dataclass(frozen=True)
+class PruneReport:
+    """What a prune did, or in a dry run would do.
+
+    Attributes:
+        dry_run: nothing was deleted: the figures say what would be.
+        objects_total: objects found in the repository.
+        objects_pruned: of these, the ones deleted.
+        bytes_freed: sum of the sizes of all that was deleted, in bytes.
+        by_type: tallies of "commit", "dirmeta", "dirtree", "file" and "payload-link" objects.
+        deltas_pruned: static deltas deleted.
+        failures: items that couldn't be removed.
+        exclusive_lock_longest_s: the longest that the exclusive lock was held in one go, in seconds.
+        exclusive_lock_total_s: for how long it was held in all, in seconds.
+        duration_s: duration of the run, in seconds.
+    """
+
+    dry_run: bool
+    objects_total: int
+    objects_pruned: int
+    bytes_freed: int
+    by_type: Mapping[str, ObjectTally]
+    deltas_pruned: int
+    failures: tuple[Failure, ...]
+    exclusive_lock_longest_s: float
+    exclusive_lock_total_s: float
+    duration_s: float
+
+
+@dataclass(frozen=True)
+class CleanupReport(PruneReport):
+    """What a cleanup of a sysroot did, or in a dry run would do.
+
+    Attributes:
+        ran: False where no stamp asked for a cleanup, so that nothing was done.
+        stamp_removed: the cleanup is complete and the stamp that asked for it is gone.
+    """
+
+    ran: bool
+    stamp_removed: bool
+
+
+def prune_report(raw: _PruneReport) -> PruneReport:
+    """The core's report of a prune."""
+    return PruneReport(**_fields(raw))
+
+
+def cleanup_report(raw: _PruneReport) -> CleanupReport:
+    """The core's report of a cleanup; the stamp is still there."""
+    return CleanupReport(**_fields(raw), ran=True, stamp_removed=False)
+
+
+def not_needed() -> CleanupReport:
+    """The report of an automatic cleanup that nobody asked for."""
+    return CleanupReport(
+        dry_run=False,
+        objects_total=0,
+        objects_pruned=0,
+        bytes_freed=0,
+        by_type={name: ObjectTally(0, 0, 0) for name in _OBJECT_TYPES},
+        deltas_pruned=0,
+        failures=(),
+        exclusive_lock_longest_s=0.0,
+        exclusive_lock_total_s=0.0,
+        duration_s=0.0,
+        ran=False,
+        stamp_removed=False,
+    )
+
+
+def _fields(raw: _PruneReport) -> dict[str, Any]:
+    return {
+        **raw,
+        "by_type": {name: ObjectTally(**tally) for name, tally in raw["by_type"].items()},
+        "failures": tuple(Failure(**failure) for failure in raw["failures"]),
+    }

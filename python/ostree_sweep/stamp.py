@@ -1,0 +1,217 @@
+"""The stamp: a file that notes, durably, that a sysroot is due for a cleanup.
+
+It's `.cleanup` below the physical root. An empty file made by `touch` is as good as ours, which holds one
+line of JSON that says who asked. Whoever can write there is root; still, a stamp is never followed through a
+symlink, never waited for, and never read without bound.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import json
+import os
+import re
+import stat
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from .writable import run_writable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+_VERSION = 1
+_MAX_BYTES = 64 * 1024
+_BOOT_ID = re.compile(r"[0-9a-f-]{36}")
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
+_CHECKSUM = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclasses.dataclass(frozen=True)
+class StampNote:
+    """Who asked for a cleanup.
+
+    Attributes:
+        version: version of the note's format.
+        boot_id: the kernel's boot id when the stamp was made; None where there was no /proc.
+        time: when that was: UTC, as in `2026-01-31T23:59:59Z`.
+        deployed: checksums of the commits deployed then; empty where they weren't known.
+    """
+
+    version: int
+    boot_id: str | None
+    time: str
+    deployed: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class StampSnapshot:
+    """A stamp as it was when it was read: equal to another one only if nobody asked again in between."""
+
+    device: int
+    inode: int
+    mtime_ns: int
+    ctime_ns: int
+    content: bytes
+
+    @property
+    def note(self) -> StampNote | None:
+        """Who asked; None for an empty stamp, and for what isn't ours."""
+        try:
+            return _parse(json.loads(self.content))
+        except (ValueError, TypeError, KeyError, RecursionError):
+            return None
+
+
+class CleanupStamp:
+    """The stamp at one path. No method takes a lock.
+
+    Attributes:
+        path: the stamp's path; there need be no file yet.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = os.fspath(path)
+        directory, self._name = os.path.split(self.path)
+        self._directory = directory or "."
+
+    @classmethod
+    def for_sysroot(cls, sysroot: str | os.PathLike[str] = "/") -> CleanupStamp:
+        """The stamp of a sysroot, which is a physical root or the root of a booted deployment.
+
+        Raises:
+            OSError: there is no such sysroot.
+        """
+        root = os.fspath(sysroot)
+        below = os.path.join(root, "sysroot")
+        booted = os.path.samefile(root, "/") or os.path.exists(os.path.join(below, "ostree"))
+        return cls(os.path.join(below if booted else root, ".cleanup"))
+
+    def request(self, deployed: Iterable[str] = ()) -> StampNote:
+        """Notes durably that a cleanup is due; replaces an older stamp.
+
+        Args:
+            deployed: checksums of the deployed commits, where they are known.
+
+        Raises:
+            OSError: the stamp can't be written.
+        """
+        note = StampNote(_VERSION, _boot_id(), _now(), tuple(deployed))
+        line = json.dumps(dataclasses.asdict(note)) + "\n"
+        run_writable(self._directory, lambda: self._replace(line.encode()))
+        return note
+
+    def read(self) -> StampSnapshot | None:
+        """The stamp as it is; None if there is none.
+
+        Raises:
+            OSError: what is there is no regular file, or can't be read.
+        """
+        try:
+            with self._opened_directory() as directory:
+                return self._read(self._name, directory)
+        except FileNotFoundError:
+            return None
+
+    def remove(self, expected: StampSnapshot) -> bool:
+        """Removes the stamp durably, if it's still the one that was read; says whether it did.
+
+        Raises:
+            OSError: the stamp can't be removed.
+        """
+        try:
+            return run_writable(self._directory, lambda: self._remove(expected))
+        except FileNotFoundError:
+            return False
+
+    def _replace(self, content: bytes) -> None:
+        scratch = self._scratch_name()
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+        with self._opened_directory() as directory, _opened(scratch, flags, directory) as file:
+            try:
+                with open(file, "wb", closefd=False) as stream:
+                    stream.write(content)
+                os.fsync(file)
+                os.rename(scratch, self._name, src_dir_fd=directory, dst_dir_fd=directory)
+            except BaseException:
+                os.unlink(scratch, dir_fd=directory)
+                raise
+            os.fsync(directory)
+
+    def _remove(self, expected: StampSnapshot) -> bool:
+        with self._opened_directory() as directory:
+            if self._read(self._name, directory) != expected:
+                return False
+            # A stamp that came between a check and an unlink would be lost. So it's moved out of the way,
+            # checked there once more, and put back if it's another one. Moving changes the ctime.
+            aside = self._scratch_name()
+            os.rename(self._name, aside, src_dir_fd=directory, dst_dir_fd=directory)
+            same = False
+            try:
+                moved = self._read(aside, directory)
+                same = dataclasses.replace(moved, ctime_ns=expected.ctime_ns) == expected
+            finally:
+                if same:
+                    os.unlink(aside, dir_fd=directory)
+                else:
+                    os.rename(aside, self._name, src_dir_fd=directory, dst_dir_fd=directory)
+                os.fsync(directory)
+            return same
+
+    def _read(self, name: str, directory: int) -> StampSnapshot:
+        with _opened(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, directory) as file:
+            status = os.fstat(file)
+            if not stat.S_ISREG(status.st_mode):
+                raise OSError(errno.EINVAL, "Not a regular file")
+            content = os.read(file, _MAX_BYTES)
+        return StampSnapshot(status.st_dev, status.st_ino, status.st_mtime_ns, status.st_ctime_ns, content)
+
+    @contextmanager
+    def _opened_directory(self) -> Iterator[int]:
+        """The stamp's directory. What fails in it is put down to the stamp: scratch names mean nothing."""
+        try:
+            with _opened(self._directory, os.O_RDONLY | os.O_DIRECTORY) as directory:
+                yield directory
+        except OSError as error:
+            reason = "Is a symbolic link" if error.errno == errno.ELOOP else error.strerror
+            raise OSError(error.errno, reason, self.path) from None
+
+    def _scratch_name(self) -> str:
+        return f"{self._name}.{os.urandom(8).hex()}"
+
+
+@contextmanager
+def _opened(name: str, flags: int, directory: int | None = None) -> Iterator[int]:
+    descriptor = os.open(name, flags | os.O_CLOEXEC, 0o644, dir_fd=directory)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _parse(data: Any) -> StampNote | None:  # noqa: ANN401 - JSON can be anything
+    """The note in parsed JSON: it's printed on terminals, so each field must look as we write it."""
+    version, boot_id, when, deployed = (data[key] for key in ("version", "boot_id", "time", "deployed"))
+    ours = (
+        type(version) is int
+        and version == _VERSION
+        and (boot_id is None or _BOOT_ID.fullmatch(boot_id))
+        and _TIME.fullmatch(when)
+        and isinstance(deployed, list)
+        and all(_CHECKSUM.fullmatch(checksum) for checksum in deployed)
+    )
+    return StampNote(version, boot_id, when, tuple(deployed)) if ours else None
+
+
+def _boot_id() -> str | None:
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            return file.read().strip()
+    except OSError:
+        return None
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

@@ -1,0 +1,32 @@
+"""What all tests share: no silent skips, and no marks of root's tests missing."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+IN_CI = os.environ.get("CI") == "true"
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,  # noqa: ARG001 - pluggy passes arguments by name
+    call: pytest.CallInfo[None],  # noqa: ARG001
+) -> Generator[None, pytest.Result[pytest.TestReport], None]:
+    """In CI a skipped test is a failed one: what can't run there is not tested at all."""
+    outcome = yield
+    report = outcome.get_result()
+    if IN_CI and report.skipped and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped, which counts as a failure in CI: {report.longrepr}"
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Tests marked `needs_root` are skipped for others."""
+    if item.get_closest_marker("needs_root") and os.geteuid() != 0:
+        pytest.skip("needs root")
