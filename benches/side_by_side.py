@@ -75,7 +75,10 @@ def make_repo(path: Path, mode: str, directories: int, *, keep: float) -> None:
     """Commits a tree of `directories` with eight files each; all but the share `keep` becomes garbage."""
     ostree = ["ostree", f"--repo={path}"]
     subprocess.run([*ostree, "init", f"--mode={mode}"], check=True)
-    for branch, first, last in (("kept", 0, int(directories * keep)), ("dropped", int(directories * keep), directories)):
+    for branch, first, last in (
+        ("kept", 0, int(directories * keep)),
+        ("dropped", int(directories * keep), directories),
+    ):
         if first == last:
             continue
         with tempfile.TemporaryDirectory(dir=path.parent) as tree:
@@ -112,7 +115,7 @@ def run(
 
 
 def table(title: str, samples: dict[str, list[Sample]]) -> None:
-    """Prints medians, their spread, and how many times faster and smaller than the first contestant each is."""
+    """Prints medians, their spread, and how each compares with the first contestant."""
     print(f"\n### {title}\n")
     print("| | median | min to max | times faster | peak memory | share of memory |")
     print("|---|---:|---:|---:|---:|---:|")
@@ -134,7 +137,10 @@ def crawl(directory: Path, core: Path, rounds: int, size: int) -> None:
     make_repo(repo, "bare", size, keep=1)
     objects = sum(len(files) for _, _, files in os.walk(repo / "objects"))
     contestants = [
-        Contestant("ostree prune --no-prune", lambda repo: ["ostree", "prune", "--refs-only", "--no-prune", f"--repo={repo}"]),
+        Contestant(
+            "ostree prune --no-prune",
+            lambda repo: ["ostree", "prune", "--refs-only", "--no-prune", f"--repo={repo}"],
+        ),
         Contestant("the core alone", lambda repo: [core, "crawl", repo]),
         Contestant(
             "ostree-sweep prune --dry-run",
@@ -169,7 +175,8 @@ def prune(directory: Path, mode: str, rounds: int, size: int) -> None:
     contestants = [
         Contestant("ostree prune", lambda repo: ["ostree", "prune", "--refs-only", f"--repo={repo}"]),
         Contestant(
-            "ostree-sweep prune", lambda repo: [BIN / "ostree-sweep", "prune", "--refs-only", f"--repo={repo}"]
+            "ostree-sweep prune",
+            lambda repo: [BIN / "ostree-sweep", "prune", "--refs-only", f"--repo={repo}"],
         ),
     ]
     if mode == "archive":
@@ -188,7 +195,9 @@ def main() -> None:
     """Runs all benchmarks."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5, help="counted runs of each contestant (default: 5)")
-    parser.add_argument("--directories", type=int, default=14_000, help="size of the repositories (default: 14000)")
+    parser.add_argument(
+        "--directories", type=int, default=14_000, help="size of the repositories (default: 14000)"
+    )
     parser.add_argument("--dir", type=Path, help="where to make them: the file system that is measured")
     arguments = parser.parse_args()
     core = core_bench()

@@ -21,6 +21,7 @@ use crate::mark::{Mark, RootSource};
 use crate::repo::config::LockTimeout;
 use crate::repo::lock::{poll, Attempt, Held, Lock, LockKind};
 use crate::repo::refs::Ref;
+use crate::repo::waiters::Waiters;
 use crate::repo::Repo;
 use crate::report::PruneReport;
 use crate::sweep::objects::{Context, Observer, Pass};
@@ -30,7 +31,8 @@ use crate::workers::{contain_panic, Crew, Impact};
 /// How long others are kept waiting at most, give or take the time to look at what changed.
 const SLICE: Duration = Duration::from_millis(100);
 
-/// How long the lock is left free between slices: time for a process that sleeps in the kernel to wake up and take it.
+/// How long the lock is left free between slices at least: time for a process that sleeps in the kernel to wake up
+/// and take it. Who tries once a second is noticed; see [`Waiters`].
 const GAP: Duration = Duration::from_millis(10);
 
 /// How often, and after what time, a dry run looks again for objects that a writer may be moving into place.
@@ -196,22 +198,22 @@ impl Run<'_> {
             let _shared = self.lock.acquire(LockKind::Shared, control)?;
             self.mark.look_first(self.surroundings)?;
         }
+        let mut waiters = Waiters::watch(self.lock.path());
         let mut stage = Stage::Commits(None);
         let result = loop {
-            let outcome = match &stage {
-                Stage::Done => break Ok(()),
-                Stage::Barrier(sweep) => sweep.barrier(self.context),
-                _ => self.slice(&mut stage),
+            let mut outcome = if let Stage::Barrier(sweep) = &stage {
+                let durable = sweep.barrier(self.context);
+                durable.map(|()| self.advance(&mut stage))
+            } else {
+                self.slice(&mut stage)
             };
-            if outcome.is_err() {
-                break outcome;
+            if outcome.is_ok() && !matches!(stage, Stage::Done) {
+                outcome = control.sleep(GAP).and_then(|()| waiters.give_way(control));
+                if outcome.is_ok() {
+                    continue;
+                }
             }
-            if let Stage::Barrier(sweep) = stage {
-                stage = Stage::Marks(sweep);
-            }
-            if let Err(cancelled) = control.sleep(GAP) {
-                break Err(cancelled);
-            }
+            break outcome;
         };
         // What an interrupted stage has done counts, too.
         match stage {
@@ -285,6 +287,7 @@ impl Run<'_> {
                     Stage::Marks(sweep)
                 }
             }
+            Stage::Barrier(sweep) => Stage::Marks(sweep),
             Stage::Marks(sweep) => {
                 self.report.merge(sweep.report);
                 control.enter(Phase::Sweep, DIRECTORIES as u64);

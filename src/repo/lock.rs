@@ -103,6 +103,11 @@ impl Lock {
         })
     }
 
+    /// The lock file.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// How long to wait for it.
     pub(crate) fn timeout(&self) -> LockTimeout {
         self.timeout

@@ -6,6 +6,7 @@ pub mod lock;
 pub mod object;
 pub mod refs;
 pub mod variant;
+pub(crate) mod waiters;
 
 use std::collections::HashSet;
 use std::os::fd::{AsFd, OwnedFd};

@@ -13,17 +13,17 @@ if TYPE_CHECKING:
 IN_CI = os.environ.get("CI") == "true"
 
 
-@pytest.hookimpl(hookwrapper=True)
+@pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item,  # noqa: ARG001 - pluggy passes arguments by name
     call: pytest.CallInfo[None],  # noqa: ARG001
-) -> Generator[None, pytest.Result[pytest.TestReport], None]:
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """In CI a skipped test is a failed one: what can't run there is not tested at all."""
-    outcome = yield
-    report = outcome.get_result()
+    report = yield
     if IN_CI and report.skipped and not hasattr(report, "wasxfail"):
         report.outcome = "failed"
         report.longrepr = f"skipped, which counts as a failure in CI: {report.longrepr}"
+    return report
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

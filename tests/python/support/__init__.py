@@ -1,0 +1,1 @@
+"""Helpers of the tests: real repositories and sysroots, made by `ostree`."""
