@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use ostree_sweep::mark::roots::Retention;
+use ostree_sweep::mark::retention::{Keep, Retention};
 use ostree_sweep::prune::{prune, PruneOptions};
 use ostree_sweep::repo::Repo;
 use ostree_sweep::workers::Impact;
@@ -39,11 +39,13 @@ fn main() {
 fn crawl(repo: &Path, jobs: Option<NonZeroUsize>) -> Duration {
     let start = Instant::now();
     let options = PruneOptions {
-        retention: Retention { refs_only: true, depth: None },
+        retention: &Retention::refs(Keep::ALL),
         dry_run: true,
         jobs,
         impact: Impact::Full,
         lock_timeout: None,
+        max_freed: None,
+        deltas_of: None,
         observer: None,
     };
     let report = prune(&Repo::open(repo).unwrap(), &options, &Control::new()).unwrap();

@@ -32,6 +32,9 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// The options ask for what can't be done with what is there.
+    #[error("{0}")]
+    Refused(String),
     /// A lock stayed busy for as long as we were told to wait.
     #[error("Locking {} failed: another process holds the lock (waited {waited_s:.0} s)", .path.display())]
     LockTimeout {

@@ -16,11 +16,13 @@ use std::time::{Duration, Instant};
 use crate::control::{Control, Phase};
 use crate::error::{Error, Result};
 use crate::mark::census::DIRECTORIES;
-use crate::mark::roots::{Retention, Start};
+use crate::mark::retention::Retention;
+use crate::mark::roots::Start;
 use crate::mark::{Mark, RootSource};
 use crate::repo::config::LockTimeout;
 use crate::repo::lock::{poll, Attempt, Held, Lock, LockKind};
-use crate::repo::refs::Ref;
+use crate::repo::object::{Checksum, ObjectName, ObjectType};
+use crate::repo::refs::{list, Ref};
 use crate::repo::waiters::Waiters;
 use crate::repo::Repo;
 use crate::report::PruneReport;
@@ -43,7 +45,7 @@ const RETRY_AFTER: Duration = Duration::from_millis(100);
 #[derive(Clone, Copy)]
 pub struct PruneOptions<'a> {
     /// What to keep.
-    pub retention: Retention,
+    pub retention: &'a Retention,
     /// Only find out what would be deleted.
     pub dry_run: bool,
     /// Number of threads; None: as suits the impact.
@@ -52,6 +54,10 @@ pub struct PruneOptions<'a> {
     pub impact: Impact,
     /// How long to wait for the lock each time; None: as the repository's settings say.
     pub lock_timeout: Option<LockTimeout>,
+    /// Stop after this many bytes were freed, at an object's end. Not for a dry run, which has no order to stop in.
+    pub max_freed: Option<u64>,
+    /// Remove all static deltas that lead to this commit, even if it stays.
+    pub deltas_of: Option<Checksum>,
     /// Told the name of every object that is pruned, or would be.
     pub observer: Option<Observer<'a>>,
 }
@@ -94,6 +100,19 @@ pub fn prune(repo: &Repo, options: &PruneOptions, control: &Control) -> Result<P
     prune_within(repo, &mut Alone, options, control)
 }
 
+/// Gets a repository ready for a prune that deletes `commit`: from now on deleted commits leave tombstones.
+///
+/// Fails, before anything is changed, if the commit is not there or a ref leads to it.
+pub fn announce_deletion(repo: Repo, retention: &Retention) -> Result<Repo> {
+    let Some(commit) = retention.deleted else { return Ok(repo) };
+    retention.check_deleted(&list(&repo)?)?;
+    let object = ObjectName::new(commit, ObjectType::Commit);
+    if !repo.has(object)? {
+        return Err(Error::Refused(format!("Deleting object {object}: No such file or directory")));
+    }
+    repo.with_tombstones()
+}
+
 /// As [`prune`], for a repository inside of a sysroot.
 pub(crate) fn prune_within(
     repo: &Repo,
@@ -102,11 +121,13 @@ pub(crate) fn prune_within(
     control: &Control,
 ) -> Result<PruneReport> {
     let start = Instant::now();
-    let PruneOptions { retention, dry_run, jobs, impact, lock_timeout, observer } = *options;
+    let PruneOptions { retention, dry_run, jobs, impact, lock_timeout, max_freed, deltas_of, observer } =
+        *options;
     let lock = if dry_run { repo.lock_for_reading(lock_timeout) } else { repo.lock(lock_timeout)? };
     let crew = Crew::new(jobs, impact);
     let mut run = Run {
-        context: Context { repo, control, crew, dry_run, observer },
+        context: Context { repo, control, crew, dry_run, max_freed, deltas_of, observer },
+        commit_only: retention.commit_only,
         surroundings,
         lock: &lock,
         mark: Mark::new(repo, retention, crew, control),
@@ -150,6 +171,7 @@ pub(crate) fn lock_both<'a>(
 
 struct Run<'a> {
     context: Context<'a>,
+    commit_only: bool,
     surroundings: &'a mut dyn Surroundings,
     lock: &'a Lock,
     mark: Mark<'a>,
@@ -184,7 +206,7 @@ impl Run<'_> {
         self.mark.confirm_missing()?;
 
         control.enter(Phase::Sweep, DIRECTORIES as u64);
-        let pass = Pass::over_all();
+        let pass = if self.commit_only { Pass::over_commits() } else { Pass::over_all() };
         let result = pass.run(self.context, self.mark.live(), None);
         self.report.merge(pass.finish().0);
         result?;
@@ -268,6 +290,7 @@ impl Run<'_> {
             }
             Stage::Leftovers => {
                 leftovers::prune_deltas(context, self.mark.live(), &mut self.report)?;
+                leftovers::prune_delta_indexes(context, self.mark.live(), &mut self.report)?;
                 leftovers::prune_summaries(context, &mut self.report)?;
             }
             Stage::Barrier(_) | Stage::Done => {}
@@ -288,10 +311,21 @@ impl Run<'_> {
                 }
             }
             Stage::Barrier(sweep) => Stage::Marks(sweep),
+            Stage::Marks(sweep) if self.commit_only => {
+                self.report.merge(sweep.report);
+                // What is left are the live ones; those deleted are counted already.
+                let tally = self.report.tally(ObjectType::Commit);
+                tally.total = self.mark.commits_seen() as u64;
+                Stage::Leftovers
+            }
             Stage::Marks(sweep) => {
                 self.report.merge(sweep.report);
                 control.enter(Phase::Sweep, DIRECTORIES as u64);
                 Stage::Trees(Pass::over_trees())
+            }
+            Stage::Trees(pass) | Stage::Files(pass) if self.context.is_exhausted() => {
+                self.report.merge(pass.finish().0);
+                Stage::Leftovers
             }
             Stage::Trees(pass) if pass.remaining() == 0 => {
                 let (report, directories) = pass.finish();

@@ -19,6 +19,7 @@ from .errors import (
 )
 from .progress import Progress
 from .reports import CleanupReport, Failure, ObjectTally, PruneReport
+from .retention import Keep, Policy
 
 __all__ = [
     "Cancellable",
@@ -26,12 +27,14 @@ __all__ = [
     "CleanupReport",
     "CorruptRepoError",
     "Failure",
+    "Keep",
     "LockTimeoutError",
     "NotARepoError",
     "ObjectTally",
     "OperationCancelled",
     "OstreeSweepError",
     "PartialCleanupError",
+    "Policy",
     "Progress",
     "PruneReport",
     "UnsupportedRepoError",

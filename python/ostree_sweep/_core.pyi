@@ -1,12 +1,12 @@
 # The compiled core. Private: use `ostree_sweep` or `ostree_sweep.aio`.
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from typing import Literal, TypedDict
 
 from typing_extensions import TypeAlias
 
-__all__ = ["cleanup", "format_size", "prune", "status"]
+__all__ = ["cleanup", "format_size", "parse_date", "prune", "status"]
 
 _StrPath: TypeAlias = str | PathLike[str]
 _ProgressFn: TypeAlias = Callable[[str, int, int | None, int], object]
@@ -53,7 +53,15 @@ def prune(
     repo: _StrPath,
     *,
     refs_only: bool,
-    depth: int,
+    commit_only: bool,
+    keep: tuple[int, int | None] | None,
+    keep_by_ref: Mapping[str, tuple[int, int | None]],
+    required_refs: Sequence[str],
+    protected: Sequence[str],
+    unreferenced_since: int | None,
+    delete_commit: str | None,
+    deltas_of: str | None,
+    max_freed: int | None,
     dry_run: bool,
     jobs: int | None,
     impact: str,
@@ -73,4 +81,5 @@ def cleanup(
     progress: _ProgressFn | None,
 ) -> _PruneReport: ...
 def status(sysroot: _StrPath) -> _Status: ...
+def parse_date(text: str) -> int: ...
 def format_size(size: int) -> str: ...

@@ -9,97 +9,39 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
-from typing import TYPE_CHECKING, Any, Callable, TypeVar
+from typing import TYPE_CHECKING, Any, Callable, TypeVar, cast
 
 from . import api
 from .cancellation import CancellationToken
 
 if TYPE_CHECKING:
-    import os
+    from collections.abc import Coroutine
+
+    from typing_extensions import ParamSpec
 
     from .cancellation import Cancellable
     from .progress import Progress, ProgressCallback
-    from .reports import CleanupReport, PruneReport
+
+    _P = ParamSpec("_P")
 
 _Report = TypeVar("_Report")
 
-
-async def auto_cleanup(
-    sysroot: str | os.PathLike[str] = "/",
-    *,
-    stamp: str | os.PathLike[str] | None = None,
-    dry_run: bool = False,
-    impact: str = "idle",
-    jobs: int | None = None,
-    lock_timeout_s: float | None = None,
-    cancellable: Cancellable | None = None,
-    progress: ProgressCallback | None = None,
-) -> CleanupReport:
-    """`ostree_sweep.auto_cleanup`, awaitable."""
-    work = partial(
-        api.auto_cleanup,
-        sysroot,
-        stamp=stamp,
-        dry_run=dry_run,
-        impact=impact,
-        jobs=jobs,
-        lock_timeout_s=lock_timeout_s,
-    )
-    return await _run(work, cancellable, progress)
+__all__ = ["auto_cleanup", "cleanup", "prune"]
 
 
-async def cleanup(
-    sysroot: str | os.PathLike[str] = "/",
-    *,
-    stamp: str | os.PathLike[str] | None = None,
-    dry_run: bool = False,
-    impact: str = "balanced",
-    jobs: int | None = None,
-    lock_timeout_s: float | None = None,
-    cancellable: Cancellable | None = None,
-    progress: ProgressCallback | None = None,
-) -> CleanupReport:
-    """`ostree_sweep.cleanup`, awaitable."""
-    work = partial(
-        api.cleanup,
-        sysroot,
-        stamp=stamp,
-        dry_run=dry_run,
-        impact=impact,
-        jobs=jobs,
-        lock_timeout_s=lock_timeout_s,
-    )
-    return await _run(work, cancellable, progress)
+def _awaitable(call: Callable[_P, _Report]) -> Callable[_P, Coroutine[Any, Any, _Report]]:
+    """The call, to be awaited. Its arguments `cancellable` and `progress` are ours to pass on."""
 
+    @functools.wraps(call)
+    async def awaited(*args: _P.args, **kwargs: _P.kwargs) -> _Report:
+        rest: dict[str, Any] = dict(kwargs)
+        cancellable = cast("Cancellable | None", rest.pop("cancellable", None))
+        progress = cast("ProgressCallback | None", rest.pop("progress", None))
+        return await _run(functools.partial(call, *args, **rest), cancellable, progress)
 
-async def prune(
-    repo: str | os.PathLike[str],
-    *,
-    refs_only: bool = False,
-    depth: int = -1,
-    dry_run: bool = False,
-    impact: str = "full",
-    jobs: int | None = None,
-    lock_timeout_s: float | None = None,
-    names: Callable[[str], object] | None = None,
-    cancellable: Cancellable | None = None,
-    progress: ProgressCallback | None = None,
-) -> PruneReport:
-    """`ostree_sweep.prune`, awaitable."""
-    work = partial(
-        api.prune,
-        repo,
-        refs_only=refs_only,
-        depth=depth,
-        dry_run=dry_run,
-        impact=impact,
-        jobs=jobs,
-        lock_timeout_s=lock_timeout_s,
-        names=names,
-    )
-    return await _run(work, cancellable, progress)
+    return awaited
 
 
 class _TaskCancellable:
@@ -129,7 +71,7 @@ async def _run(
     # The loop's default executor may be busy: the work, and its cancellation, would wait for a thread.
     thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ostree-sweep")
     try:
-        running = loop.run_in_executor(thread, partial(work, **callbacks))
+        running = loop.run_in_executor(thread, functools.partial(work, **callbacks))
         try:
             return await asyncio.shield(running)
         except asyncio.CancelledError:
@@ -140,3 +82,8 @@ async def _run(
             raise
     finally:
         thread.shutdown(wait=False)
+
+
+auto_cleanup = _awaitable(api.auto_cleanup)
+cleanup = _awaitable(api.cleanup)
+prune = _awaitable(api.prune)

@@ -35,13 +35,16 @@ from .reports import (
     not_needed,
     prune_report,
 )
+from .retention import rules, seconds
 from .stamp import CleanupStamp
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Collection, Mapping
 
     from ._core import _PruneReport
     from .cancellation import Cancellable
+    from .retention import Date, Policy
     from .stamp import StampSnapshot
 
 _Report = TypeVar("_Report", bound=PruneReport)
@@ -135,6 +138,17 @@ def prune(
     *,
     refs_only: bool = False,
     depth: int = -1,
+    commit_only: bool = False,
+    keep_younger_than: Date | None = None,
+    retain_branch_depth: Mapping[str, int] | None = None,
+    only_branches: Collection[str] = (),
+    exclude_refs: Collection[str] = (),
+    protect_commits: Collection[str] = (),
+    keep_unreferenced_younger_than: Date | None = None,
+    policy: Policy | None = None,
+    delete_commit: str | None = None,
+    static_deltas_only: bool = False,
+    max_freed: int | None = None,
     dry_run: bool = False,
     impact: str = "full",
     jobs: int | None = None,
@@ -143,14 +157,28 @@ def prune(
     cancellable: Cancellable | None = None,
     progress: ProgressCallback | None = None,
 ) -> PruneReport:
-    """Deletes a repository's unreachable objects: what `ostree prune` does.
+    """Deletes a repository's unreachable objects: what `ostree prune` does, with its options and some more.
 
     It crawls under the repository's shared lock, and deletes under the exclusive one, held in short slices.
 
     Args:
         repo: the repository.
-        refs_only: only refs keep commits; otherwise every commit does, and keeps what it reaches.
+        refs_only: only refs keep commits; otherwise every commit does, and keeps what it reaches. Dates,
+            branches and policies imply it.
         depth: how many parents of each kept commit are kept too; -1: all.
+        commit_only: look at commits only, and leave all that they reach where it is.
+        keep_younger_than: of each ref's history, keep the newest commit and those made since this date.
+        retain_branch_depth: for single branches, how many parents to keep, whatever else is said.
+        only_branches: prune only these branches' histories; they must exist.
+        exclude_refs: keep these refs' whole histories; they must exist.
+        protect_commits: checksums of commits to keep even if no ref leads to them.
+        keep_unreferenced_younger_than: keep commits that no ref leads to if they were made, or came here,
+            since this date, with all that they reach.
+        policy: rules for single refs, in place of depth, dates and branches.
+        delete_commit: checksum of a commit to delete, which no ref may lead to; from then on the repository
+            keeps tombstones of deleted commits.
+        static_deltas_only: of `delete_commit`, delete only the static deltas that lead to it.
+        max_freed: stop when this many bytes are freed. Not for dry runs.
         dry_run: delete nothing, take no exclusive lock, and report what would be done.
         names: called with the name, `CHECKSUM.TYPE`, of each pruned object.
         impact, jobs, lock_timeout_s, cancellable, progress: see the module.
@@ -158,13 +186,37 @@ def prune(
     Raises:
         OSError, OstreeSweepError, ValueError: see the module.
     """
+    if delete_commit is not None and dry_run:
+        raise ValueError("Cannot specify both --delete-commit and --no-prune")
+    if static_deltas_only and delete_commit is None:
+        raise ValueError("--static-deltas-only requires --delete-commit")
+    if max_freed is not None and dry_run:
+        raise ValueError("Cannot specify both --max-freed and --no-prune")
+    kept = rules(
+        refs_only=refs_only,
+        depth=depth,
+        keep_younger_than=keep_younger_than,
+        retain_branch_depth=retain_branch_depth or {},
+        only_branches=only_branches,
+        exclude_refs=exclude_refs,
+        policy=policy,
+    )
+    unreferenced = keep_unreferenced_younger_than
     from . import core
 
     work = partial(
         core.prune,
         repo,
-        refs_only=refs_only,
-        depth=depth,
+        refs_only=kept.refs_only,
+        commit_only=commit_only,
+        keep=None if kept.default is None else kept.default.as_tuple(),
+        keep_by_ref={name: keep.as_tuple() for name, keep in kept.by_ref.items()},
+        required_refs=kept.required,
+        protected=list(protect_commits),
+        unreferenced_since=None if unreferenced is None else seconds(unreferenced),
+        delete_commit=None if static_deltas_only else delete_commit,
+        deltas_of=delete_commit if static_deltas_only else None,
+        max_freed=max_freed,
         dry_run=dry_run,
         impact=impact,
         jobs=jobs,

@@ -5,7 +5,7 @@ Raises:
 """
 
 try:
-    from ._core import cleanup, format_size, prune, status
+    from ._core import cleanup, format_size, parse_date, prune, status
 except ImportError as error:
     if "libostree-1.so" not in str(error):
         raise
@@ -15,4 +15,4 @@ except ImportError as error:
     )
     raise ImportError(message, name=error.name, path=error.path) from error
 
-__all__ = ["cleanup", "format_size", "prune", "status"]
+__all__ = ["cleanup", "format_size", "parse_date", "prune", "status"]

@@ -10,7 +10,15 @@ if TYPE_CHECKING:
 
     from ._core import _PruneReport
 
-_OBJECT_TYPES = ("commit", "dirmeta", "dirtree", "file", "payload-link")
+_OBJECT_TYPES = (
+    "commit",
+    "dirmeta",
+    "dirtree",
+    "file",
+    "file-xattrs",
+    "file-xattrs-link",
+    "payload-link",
+)
 
 
 @dataclass(frozen=True)
@@ -51,7 +59,8 @@ class PruneReport:
         objects_total: objects found in the repository.
         objects_pruned: of these, the ones deleted.
         bytes_freed: sum of the sizes of all that was deleted, in bytes.
-        by_type: tallies of "commit", "dirmeta", "dirtree", "file" and "payload-link" objects.
+        by_type: tallies by type of object: "commit", "dirmeta", "dirtree", "file", "payload-link", and the
+            "file-xattrs" and "file-xattrs-link" of mode bare-split-xattrs.
         deltas_pruned: static deltas deleted.
         failures: items that couldn't be removed.
         exclusive_lock_longest_s: the longest that the exclusive lock was held in one go, in seconds.

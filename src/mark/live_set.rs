@@ -23,6 +23,8 @@ pub struct Shard {
     dirtrees: HashTable<Checksum>,
     dirmetas: HashTable<Checksum>,
     files: HashTable<u64>,
+    xattrs: HashTable<Checksum>,
+    xattrs_links: HashTable<Checksum>,
 }
 
 impl Default for LiveSet {
@@ -40,6 +42,8 @@ impl LiveSet {
             ObjectType::Commit => &mut shard.commits,
             ObjectType::DirTree => &mut shard.dirtrees,
             ObjectType::DirMeta => &mut shard.dirmetas,
+            ObjectType::FileXattrs => &mut shard.xattrs,
+            ObjectType::FileXattrsLink => &mut shard.xattrs_links,
             ObjectType::File => {
                 let fingerprint = hash(&checksum);
                 return insert(&mut shard.files, fingerprint, |f| *f, fingerprint);
@@ -73,6 +77,8 @@ impl Shard {
             ObjectType::Commit => &self.commits,
             ObjectType::DirTree => &self.dirtrees,
             ObjectType::DirMeta => &self.dirmetas,
+            ObjectType::FileXattrs => &self.xattrs,
+            ObjectType::FileXattrsLink => &self.xattrs_links,
             ObjectType::File => {
                 let fingerprint = hash(&checksum);
                 return self.files.find(fingerprint, |f| *f == fingerprint).is_some();

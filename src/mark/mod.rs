@@ -7,19 +7,23 @@
 pub(crate) mod census;
 pub(crate) mod crawl;
 pub mod live_set;
+pub mod retention;
 pub mod roots;
+mod xattrs;
 
 use std::collections::HashSet;
 
 use self::census::Census;
 use self::crawl::{crawl, read_all};
 use self::live_set::LiveSet;
-use self::roots::{History, Retention, Start};
+use self::retention::{Keep, Retention};
+use self::roots::{History, Start};
 use crate::control::{Control, Phase};
 use crate::error::{Error, Result};
+use crate::repo::config::Mode;
 use crate::repo::object::{Checksum, ObjectName, ObjectType};
 use crate::repo::refs::{self, Ref};
-use crate::repo::Repo;
+use crate::repo::{variant, Repo};
 use crate::workers::Crew;
 
 /// Roots besides the repository's own refs.
@@ -34,7 +38,7 @@ pub(crate) trait RootSource {
 /// What is known of liveness in one repository.
 pub(crate) struct Mark<'a> {
     repo: &'a Repo,
-    retention: Retention,
+    retention: &'a Retention,
     crew: Crew,
     control: &'a Control,
     live: LiveSet,
@@ -49,7 +53,7 @@ pub(crate) struct Mark<'a> {
 }
 
 impl<'a> Mark<'a> {
-    pub fn new(repo: &'a Repo, retention: Retention, crew: Crew, control: &'a Control) -> Self {
+    pub fn new(repo: &'a Repo, retention: &'a Retention, crew: Crew, control: &'a Control) -> Self {
         Self {
             repo,
             retention,
@@ -80,18 +84,24 @@ impl<'a> Mark<'a> {
         commits.filter(|commit| !self.live.contains(ObjectName::new(*commit, ObjectType::Commit))).collect()
     }
 
+    /// Number of commits that were there at any time.
+    pub fn commits_seen(&self) -> usize {
+        self.census.iter().flat_map(Census::commits).count()
+    }
+
     /// Looks once, for a dry run. What is missing may be a writer's that is just moving it into place: it is noted,
     /// and an error only when it is [confirmed](Self::confirm_missing).
     ///
     /// # Locking
     /// To be called with the shared lock held.
     pub fn look(&mut self, sources: &mut dyn RootSource) -> Result<()> {
-        if self.retention.refs_only {
+        let Retention { refs_only, commit_only, unreferenced_since, .. } = self.retention;
+        if *refs_only && !commit_only && unreferenced_since.is_none() {
+            // Nobody will ask which commits there are.
             self.control.enter(Phase::Roots, 0);
-            self.visit(Vec::new(), sources)
-        } else {
-            self.look_first(sources)
+            return self.visit(&[], sources);
         }
+        self.look_first(sources)
     }
 
     /// Looks for the first time: from here on, new commits are noticed. What is missing is only noted.
@@ -101,9 +111,10 @@ impl<'a> Mark<'a> {
     pub fn look_first(&mut self, sources: &mut dyn RootSource) -> Result<()> {
         self.control.enter(Phase::Roots, 0);
         let census = Census::take(self.repo, self.crew)?;
-        let commits = if self.retention.refs_only { Vec::new() } else { census.commits().copied().collect() };
+        let commits: Vec<_> =
+            if self.retention.refs_only { Vec::new() } else { census.commits().copied().collect() };
         self.census = Some(census);
-        self.visit(commits, sources)
+        self.visit(&commits, sources)
     }
 
     /// Marks what became live since the last look, and makes sure that nothing live is missing.
@@ -118,7 +129,7 @@ impl<'a> Mark<'a> {
             Some(census) => census.update(self.repo, self.crew)?,
             None => return self.look_first(sources),
         };
-        self.visit(commits, sources)?;
+        self.visit(&commits, sources)?;
         self.find_missing()?;
         let absent = std::mem::take(&mut self.absent);
         self.absent = self.read(absent)?;
@@ -151,11 +162,14 @@ impl<'a> Mark<'a> {
     /// Keeps commits that should go and can't be deleted, with all that they reach; as garbage they may lack some of
     /// it already.
     pub fn keep(&mut self, commits: &[Checksum]) -> Result<()> {
+        let keep = Keep::ALONE;
         let starts: Vec<_> =
-            commits.iter().map(|commit| Start { commit: *commit, required_by: None }).collect();
-        let Self { repo, crew, control, live, history, partial, .. } = self;
-        let roots = history.follow(repo, &starts, Some(0), partial, live, control)?;
-        crawl(repo, live, roots, *crew, control)?;
+            commits.iter().map(|commit| Start { commit: *commit, keep, required_by: None }).collect();
+        let Self { repo, retention, crew, control, live, history, partial, .. } = self;
+        let roots = history.follow(repo, &starts, None, partial, live, control)?;
+        if !retention.commit_only {
+            crawl(repo, live, roots, *crew, control)?;
+        }
         Ok(())
     }
 
@@ -164,21 +178,75 @@ impl<'a> Mark<'a> {
         self.census.as_mut().map_or(Ok(()), |census| census.settle(self.repo, touched))
     }
 
-    /// Marks `commits`, what refs and `sources` name, and all that these reach.
-    fn visit(&mut self, commits: Vec<Checksum>, sources: &mut dyn RootSource) -> Result<()> {
-        let Self { repo, retention, crew, control, live, history, missing, absent, .. } = self;
+    /// Marks `commits`, what refs, options and `sources` name, and all that these reach.
+    fn visit(&mut self, commits: &[Checksum], sources: &mut dyn RootSource) -> Result<()> {
         // Marks before commits: a commit whose mark was removed in between is only taken to be partial still.
-        let partial = repo.partial_commits()?;
-        let mut starts: Vec<Start> =
-            commits.into_iter().map(|commit| Start { commit, required_by: None }).collect();
-        for reference in refs::list(repo)? {
-            if !sources.outdates(&reference) {
-                let Ref { path, target } = reference;
-                starts.push(Start { commit: target, required_by: Some(path.display().to_string()) });
+        let partial = self.repo.partial_commits()?;
+        let starts = self.starts(commits, sources)?;
+        self.follow(&starts, &partial)?;
+        if let Some(since) = self.retention.unreferenced_since {
+            // Which commits are unreferenced is known only now.
+            let young = self.young_commits(since)?;
+            self.follow(&young, &partial)?;
+        }
+        self.partial = partial;
+        Ok(())
+    }
+
+    /// Where history is to be followed from.
+    fn starts(&self, commits: &[Checksum], sources: &mut dyn RootSource) -> Result<Vec<Start>> {
+        let retention = self.retention;
+        let refs = refs::list(self.repo)?;
+        if self.history.is_empty() {
+            retention.check_names(&refs)?;
+        }
+        retention.check_deleted(&refs)?;
+        let mut starts: Vec<Start> = commits
+            .iter()
+            .map(|commit| Start { commit: *commit, keep: retention.of_others(), required_by: None })
+            .collect();
+        for reference in refs.iter().filter(|reference| !sources.outdates(reference)) {
+            starts.push(Start {
+                commit: reference.target,
+                keep: retention.of_ref(reference),
+                required_by: Some(reference.path.display().to_string()),
+            });
+        }
+        starts.extend(retention.protected.iter().map(|commit| Start {
+            commit: *commit,
+            keep: Keep::ALONE,
+            required_by: Some("commit to protect".into()),
+        }));
+        starts.extend(sources.roots()?);
+        Ok(starts)
+    }
+
+    /// Commits that are not live and too young to go.
+    fn young_commits(&self, since: u64) -> Result<Vec<Start>> {
+        let mut young = Vec::new();
+        let mut buffer = Vec::new();
+        for commit in self.garbage_commits() {
+            self.control.check()?;
+            let object = ObjectName::new(commit, ObjectType::Commit);
+            if self.retention.deleted == Some(commit) || !self.repo.read_metadata(object, &mut buffer)? {
+                continue;
+            }
+            let decoded = variant::commit(&buffer).map_err(|error| Error::corrupt(object, error.0))?;
+            // What was pulled today may have been made long ago.
+            if decoded.timestamp >= since || self.repo.modification_time(object)? >= since {
+                young.push(Start { commit, keep: Keep::ALONE, required_by: None });
             }
         }
-        starts.extend(sources.roots()?);
-        let roots = history.follow(repo, &starts, retention.depth, &partial, live, control)?;
+        Ok(young)
+    }
+
+    /// Marks the commits that `starts` lead to, and all that these reach.
+    fn follow(&mut self, starts: &[Start], partial: &HashSet<Checksum>) -> Result<()> {
+        let Self { repo, retention, crew, control, live, history, missing, absent, .. } = self;
+        let roots = history.follow(repo, starts, retention.deleted, partial, live, control)?;
+        if retention.commit_only {
+            return Ok(());
+        }
         if control.snapshot().phase == Phase::Roots {
             control.enter(Phase::Crawl, 0);
         }
@@ -186,7 +254,9 @@ impl<'a> Mark<'a> {
         let (incomplete, whole): (Vec<_>, Vec<_>) = roots.into_iter().partition(|root| root.partial);
         missing.extend(crawl(repo, live, whole, *crew, control)?);
         absent.extend(crawl(repo, live, incomplete, *crew, control)?);
-        self.partial = partial;
+        if repo.config().mode == Mode::BareSplitXattrs {
+            xattrs::mark(repo, live, *crew)?;
+        }
         Ok(())
     }
 

@@ -1,33 +1,27 @@
 //! From refs and history to the commits that must stay.
 //!
-//! Mirrors `ostree_repo_traverse_commit_with_flags` for commits, with one difference on purpose: libostree stops
-//! at a commit it has seen before, even if it now comes along with more generations to keep, so that which
-//! commits survive depends on the order of refs (its issue 2338). Here a commit is followed again whenever it is
-//! reached with more generations left than before.
+//! Mirrors `ostree_repo_traverse_commit_with_flags` for commits, and `traverse_keep_younger_than` in
+//! `ot-builtin-prune.c`, with one difference on purpose: libostree stops at a commit it has seen before, even if it
+//! now comes along with more generations to keep, so that which commits survive depends on the order of refs (its
+//! issue 2338). Here a commit is followed again whenever it is reached with more to keep than before.
 
 use std::collections::{HashMap, HashSet};
 
 use super::live_set::LiveSet;
+use super::retention::Keep;
 use crate::control::Control;
 use crate::error::{Error, Result};
 use crate::repo::object::{Checksum, ObjectName, ObjectType};
 use crate::repo::{variant, Repo};
-
-/// What is to be kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Retention {
-    /// Keep what refs lead to; otherwise all commits there are.
-    pub refs_only: bool,
-    /// How many parents of each kept commit to keep as well. None: all.
-    pub depth: Option<u32>,
-}
 
 /// Where a walk along history begins.
 #[derive(Debug, Clone)]
 pub struct Start {
     /// The commit.
     pub commit: Checksum,
-    /// The ref or deployment that asks for it; None for a commit found by listing, which may vanish.
+    /// How much of its history to keep.
+    pub keep: Keep,
+    /// The ref, deployment or option that asks for it; None for a commit found by listing, which may vanish.
     pub required_by: Option<String>,
 }
 
@@ -43,20 +37,65 @@ pub(crate) struct Root {
 /// The commits found so far.
 #[derive(Debug, Default)]
 pub(crate) struct History {
-    /// How many of its parents were kept along with each commit.
-    followed: HashMap<Checksum, u32>,
+    /// How each commit was followed: what was left to keep of its history.
+    followed: HashMap<Checksum, Left>,
+}
+
+/// What is left to keep behind a commit.
+#[derive(Debug, Clone, Copy)]
+struct Left {
+    /// This many generations of parents; `u32::MAX` stands for all.
+    generations: u32,
+    /// Parents at least this young, without a gap.
+    since: Option<u64>,
+}
+
+impl Left {
+    /// Whether a walk with `other` left finds nothing that one with `self` left has not found.
+    fn covers(self, other: Left) -> bool {
+        let dates = match (self.since, other.since) {
+            (_, None) => true,
+            (None, Some(_)) => false,
+            (Some(mine), Some(theirs)) => mine <= theirs,
+        };
+        self.generations >= other.generations && dates
+    }
+
+    /// What is left behind the parent of a commit, itself made at `time`; None if it is not to be kept.
+    fn behind(self, time: u64) -> Option<Left> {
+        let since = self.since.filter(|since| time >= *since);
+        let generations = match self.generations {
+            u32::MAX => u32::MAX,
+            0 if since.is_none() => return None,
+            generations => generations.saturating_sub(1),
+        };
+        Some(Left { generations, since })
+    }
+
+    fn or(self, other: Left) -> Left {
+        let since = match (self.since, other.since) {
+            (Some(mine), Some(theirs)) => Some(mine.min(theirs)),
+            (mine, theirs) => mine.or(theirs),
+        };
+        Left { generations: self.generations.max(other.generations), since }
+    }
 }
 
 impl History {
+    /// Whether nothing was followed yet.
+    pub fn is_empty(&self) -> bool {
+        self.followed.is_empty()
+    }
+
     /// Follows each start to its parents and returns the roots of the commits that are new, adding them to `live`.
     ///
-    /// `depth` as in [`Retention`]. A missing parent ends a history, as after a shallow pull; a missing start that
-    /// is required is an error.
+    /// `ignored` counts as not being there. A missing parent ends a history, as after a shallow pull; a missing start
+    /// that is required is an error.
     pub fn follow(
         &mut self,
         repo: &Repo,
         starts: &[Start],
-        depth: Option<u32>,
+        ignored: Option<Checksum>,
         partial: &HashSet<Checksum>,
         live: &LiveSet,
         control: &Control,
@@ -64,14 +103,16 @@ impl History {
         let mut roots = Vec::new();
         let mut buffer = Vec::new();
         for start in starts {
-            let mut next = Some((start.commit, depth.unwrap_or(u32::MAX)));
-            while let Some((commit, left)) = next.take() {
+            let mut commit = start.commit;
+            let mut left =
+                Left { generations: start.keep.depth.unwrap_or(u32::MAX), since: start.keep.since };
+            loop {
                 control.check()?;
-                if self.followed.get(&commit).is_some_and(|before| *before >= left) {
+                if self.followed.get(&commit).is_some_and(|before| before.covers(left)) {
                     break;
                 }
                 let object = ObjectName::new(commit, ObjectType::Commit);
-                if !repo.read_metadata(object, &mut buffer)? {
+                if ignored == Some(commit) || !repo.read_metadata(object, &mut buffer)? {
                     match &start.required_by {
                         Some(name) if commit == start.commit => {
                             return Err(Error::corrupt(
@@ -83,15 +124,25 @@ impl History {
                     }
                 }
                 let decoded = variant::commit(&buffer).map_err(|error| Error::corrupt(object, error.0))?;
-                self.followed.insert(commit, left);
+                if commit == start.commit {
+                    // The start itself is kept in any case; if it is too old, its date keeps nothing behind it.
+                    left.since = left.since.filter(|since| decoded.timestamp >= *since);
+                } else {
+                    match left.behind(decoded.timestamp) {
+                        Some(less) => left = less,
+                        None => break,
+                    }
+                }
+                let before = self.followed.get(&commit).copied();
+                self.followed.insert(commit, before.map_or(left, |before| before.or(left)));
                 if live.insert(object) {
                     let variant::Commit { root_tree: tree, root_meta: meta, .. } = decoded;
                     roots.push(Root { tree, meta, partial: partial.contains(&commit) });
                     control.advance(1);
                 }
-                if left > 0 {
-                    let left = if left == u32::MAX { left } else { left - 1 };
-                    next = decoded.parent.map(|parent| (parent, left));
+                match decoded.parent {
+                    Some(parent) if left.generations > 0 || left.since.is_some() => commit = parent,
+                    _ => break,
                 }
             }
         }

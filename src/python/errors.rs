@@ -29,15 +29,18 @@ pub(super) fn to_python(py: Python, error: Error) -> PyErr {
                 Err(error) => error,
             }
         }
-        // Built by hand: PyO3's own conversion of an io::Error sets neither errno nor filename.
+        // Built by hand: PyO3's own conversion of an io::Error sets neither errno nor filename. The path as a string,
+        // or Python would import pathlib for it.
         Error::Io { path, source } => match source.raw_os_error() {
             Some(errno) => {
                 let text = rustix::io::Errno::from_raw_os_error(errno).to_string();
                 let text = text.split(" (os error").next().unwrap_or(&text).to_owned();
-                PyOSError::new_err((errno, text, path))
+                PyOSError::new_err((errno, text, path.into_os_string()))
             }
-            None => PyOSError::new_err((libc::EIO, source.to_string(), path)),
+            None => PyOSError::new_err((libc::EIO, source.to_string(), path.into_os_string())),
         },
-        Error::Sysroot(_) | Error::Internal(_) => raised::OstreeSweepError::new_err(message),
+        Error::Refused(_) | Error::Sysroot(_) | Error::Internal(_) => {
+            raised::OstreeSweepError::new_err(message)
+        }
     }
 }

@@ -9,6 +9,7 @@ use pyo3::prelude::*;
 #[pymodule]
 #[allow(clippy::needless_pass_by_value)] // Arguments from Python are ours.
 mod _core {
+    use std::collections::HashMap;
     use std::num::NonZeroUsize;
     use std::path::PathBuf;
     use std::time::Duration;
@@ -18,9 +19,10 @@ mod _core {
 
     use super::reports::{PruneDict, StatusDict};
     use super::supervise::{supervise, Callbacks};
-    use crate::mark::roots::Retention;
-    use crate::prune::PruneOptions;
+    use crate::mark::retention::{Keep, Retention};
+    use crate::prune::{announce_deletion, PruneOptions};
     use crate::repo::config::LockTimeout;
+    use crate::repo::object::Checksum;
     use crate::repo::Repo;
     use crate::sysroot::CleanupOptions;
     use crate::workers::Impact;
@@ -28,14 +30,28 @@ mod _core {
     /// There are no more object directories than this to work on at a time.
     const MAX_JOBS: usize = 256;
 
+    /// How much to keep of a history: `(depth, since)`, the depth -1 for all, the time in seconds since 1970.
+    type KeepTuple = (i64, Option<u64>);
+
     #[pyfunction]
-    #[pyo3(signature = (repo, *, refs_only, depth, dry_run, jobs, impact, lock_timeout_s, names, cancelled, progress))]
+    #[pyo3(signature = (
+        repo, *, refs_only, commit_only, keep, keep_by_ref, required_refs, protected, unreferenced_since, delete_commit, deltas_of,
+        max_freed, dry_run, jobs, impact, lock_timeout_s, names, cancelled, progress
+    ))]
     #[allow(clippy::too_many_arguments)]
     fn prune(
         py: Python,
         repo: PathBuf,
         refs_only: bool,
-        depth: i64,
+        commit_only: bool,
+        keep: Option<KeepTuple>,
+        keep_by_ref: HashMap<String, KeepTuple>,
+        required_refs: Vec<String>,
+        protected: Vec<String>,
+        unreferenced_since: Option<u64>,
+        delete_commit: Option<String>,
+        deltas_of: Option<String>,
+        max_freed: Option<u64>,
         dry_run: bool,
         jobs: Option<usize>,
         impact: &str,
@@ -44,15 +60,45 @@ mod _core {
         cancelled: Option<Py<PyAny>>,
         progress: Option<Py<PyAny>>,
     ) -> PyResult<PruneDict> {
-        let retention = Retention { refs_only, depth: parse_depth(depth)? };
+        let retention = Retention {
+            refs_only,
+            commit_only,
+            default: keep.map(parse_keep).transpose()?,
+            by_ref: keep_by_ref
+                .into_iter()
+                .map(|(name, keep)| Ok((name, parse_keep(keep)?)))
+                .collect::<PyResult<_>>()?,
+            required: required_refs,
+            protected: protected.iter().map(|commit| parse_checksum(commit)).collect::<PyResult<_>>()?,
+            unreferenced_since,
+            deleted: delete_commit.as_deref().map(parse_checksum).transpose()?,
+        };
+        let deltas_of = deltas_of.as_deref().map(parse_checksum).transpose()?;
         let (jobs, impact, lock_timeout) =
             (parse_jobs(jobs)?, parse_impact(impact)?, parse_timeout(lock_timeout_s)?);
         let report =
             supervise(py, &Callbacks { cancelled, progress, names }, impact, |control, observer| {
-                let options = PruneOptions { retention, dry_run, jobs, impact, lock_timeout, observer };
-                crate::prune::prune(&Repo::open(&repo)?, &options, control)
+                let options = PruneOptions {
+                    retention: &retention,
+                    dry_run,
+                    jobs,
+                    impact,
+                    lock_timeout,
+                    max_freed,
+                    deltas_of,
+                    observer,
+                };
+                let repo = announce_deletion(Repo::open(&repo)?, &retention)?;
+                crate::prune::prune(&repo, &options, control)
             })?;
         Ok(report.into())
+    }
+
+    #[pyfunction]
+    fn parse_date(text: &str) -> PyResult<u64> {
+        let unparsable = || PyValueError::new_err(format!("Could not parse '{text}'"));
+        let date = parse_datetime::parse_datetime(text).map_err(|_| unparsable())?;
+        u64::try_from(date.unix_epoch_second()).map_err(|_| unparsable())
     }
 
     #[pyfunction]
@@ -89,13 +135,20 @@ mod _core {
         glib::format_size(size).into()
     }
 
-    fn parse_depth(depth: i64) -> PyResult<Option<u32>> {
-        match depth {
-            -1 => Ok(None),
-            _ => u32::try_from(depth)
-                .map(Some)
-                .map_err(|_| PyValueError::new_err(format!("depth must be -1 or more, not {depth}"))),
-        }
+    fn parse_keep((depth, since): KeepTuple) -> PyResult<Keep> {
+        let depth = match depth {
+            -1 => None,
+            _ => Some(
+                u32::try_from(depth)
+                    .map_err(|_| PyValueError::new_err(format!("depth must be -1 or more, not {depth}")))?,
+            ),
+        };
+        Ok(Keep { depth, since })
+    }
+
+    fn parse_checksum(text: &str) -> PyResult<Checksum> {
+        Checksum::from_hex(text.as_bytes())
+            .ok_or_else(|| PyValueError::new_err(format!("'{text}' is not the checksum of a commit")))
     }
 
     fn parse_jobs(jobs: Option<usize>) -> PyResult<Option<NonZeroUsize>> {

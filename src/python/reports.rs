@@ -9,9 +9,6 @@ use crate::repo::object::ObjectType;
 use crate::report::PruneReport;
 use crate::sysroot::{DeploymentStatus, SysrootStatus};
 
-const TYPES: [ObjectType; 5] =
-    [ObjectType::Commit, ObjectType::DirTree, ObjectType::DirMeta, ObjectType::File, ObjectType::PayloadLink];
-
 #[derive(IntoPyObject)]
 pub(super) struct PruneDict {
     dry_run: bool,
@@ -50,7 +47,7 @@ impl From<PruneReport> for PruneDict {
             objects_total: report.objects_total(),
             objects_pruned: report.objects_pruned(),
             bytes_freed: report.bytes_freed(),
-            by_type: TYPES.into_iter().map(|kind| (kind.as_str(), tally(kind))).collect(),
+            by_type: ObjectType::ALL.into_iter().map(|kind| (kind.as_str(), tally(kind))).collect(),
             deltas_pruned: report.deltas_pruned,
             exclusive_lock_longest_s: report.exclusive_lock_longest.as_secs_f64(),
             exclusive_lock_total_s: report.exclusive_lock_total.as_secs_f64(),

@@ -51,6 +51,8 @@ pub struct Config {
     pub lock_timeout: LockTimeout,
     /// `core.payload-link-threshold`, in bytes: a link to a live file at least this long is kept.
     pub payload_link_threshold: u64,
+    /// `core.tombstone-commits`: a deleted commit leaves a tombstone.
+    pub tombstones: bool,
     /// Names of the remotes configured here.
     pub remotes: BTreeSet<String>,
 }
@@ -95,9 +97,19 @@ impl Config {
             locking: core.boolean("locking", true)?,
             lock_timeout,
             payload_link_threshold,
+            tombstones: core.boolean("tombstone-commits", false)?,
             remotes: remotes(&file),
         })
     }
+}
+
+/// The text of a `config` file with `core.tombstone-commits` switched on.
+pub(crate) fn with_tombstones(text: &str, path: &Path) -> Result<String> {
+    let file = KeyFile::new();
+    file.load_from_data(text, KeyFileFlags::KEEP_COMMENTS | KeyFileFlags::KEEP_TRANSLATIONS)
+        .map_err(|error| Error::Unsupported { path: path.to_owned(), reason: error.to_string() })?;
+    file.set_boolean("core", "tombstone-commits", true);
+    Ok(file.to_data().into())
 }
 
 /// The names of the remotes that a key file defines.

@@ -133,6 +133,19 @@ impl Repo {
         }
     }
 
+    /// Switches `core.tombstone-commits` on, for good, and opens the repository anew.
+    ///
+    /// Mirrors `ot_enable_tombstone_commits`: whoever deletes a commit by name wants those who mirror it to know.
+    pub(crate) fn with_tombstones(self) -> Result<Self> {
+        if self.config.tombstones {
+            return Ok(self);
+        }
+        let path = self.path.join("config");
+        let text = config::with_tombstones(&self.config_text, &path)?;
+        replace_file(&self.directory, "config", text.as_bytes()).map_err(|error| Error::io(&path, error))?;
+        Self::open(&self.path)
+    }
+
     /// Fails if the settings are no longer those the run began with.
     pub(crate) fn check_config(&self) -> Result<()> {
         let text = read_config(&self.directory, &self.path)?;
@@ -165,12 +178,36 @@ impl Repo {
         }
     }
 
+    /// The checksum of an object's content; None where this repository has no such object.
+    pub(crate) fn checksum_of(&self, object: ObjectName) -> Result<Option<Checksum>> {
+        let path = object.loose_path(self.config.mode);
+        let io = |error: std::io::Error| Error::io(self.path.join("objects").join(&path), error);
+        let file = match openat(&self.objects, &path, FILE, Permissions::empty()) {
+            Ok(file) => file,
+            Err(Errno::NOENT) => return Ok(None),
+            Err(error) => return Err(io(error.into())),
+        };
+        let mut buffer = Vec::new();
+        read_regular(&file, MAX_METADATA, &mut buffer).map_err(io)?;
+        Ok(Checksum::from_bytes(&Sha256::digest(&buffer)))
+    }
+
     /// Whether this repository or a parent has `object`.
     pub(crate) fn has(&self, object: ObjectName) -> Result<bool> {
         let path = object.loose_path(self.config.mode);
         match rustix::fs::statat(&self.objects, &path, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(_) => Ok(true),
             Err(Errno::NOENT) => self.parent().map_or(Ok(false), |parent| parent.has(object)),
+            Err(error) => Err(Error::io(self.path.join("objects").join(path), error)),
+        }
+    }
+
+    /// When `object` was written here or in a parent, in seconds since 1970; zero where it is not.
+    pub(crate) fn modification_time(&self, object: ObjectName) -> Result<u64> {
+        let path = object.loose_path(self.config.mode);
+        match rustix::fs::statat(&self.objects, &path, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => Ok(u64::try_from(stat.st_mtime).unwrap_or(0)),
+            Err(Errno::NOENT) => self.parent().map_or(Ok(0), |parent| parent.modification_time(object)),
             Err(error) => Err(Error::io(self.path.join("objects").join(path), error)),
         }
     }
@@ -210,6 +247,26 @@ impl Repo {
 /// The path of the mark that makes `commit` a partial one, relative to the repository.
 pub(crate) fn commitpartial_path(commit: &Checksum) -> String {
     format!("state/{commit}.commitpartial")
+}
+
+/// Replaces a file by one with new content, durably; a crash leaves the one or the other.
+pub(crate) fn replace_file(directory: &OwnedFd, name: &str, mut content: &[u8]) -> std::io::Result<()> {
+    let scratch = format!("{name}.ostree-sweep");
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = openat(directory, &scratch, flags, Permissions::from_raw_mode(0o644))?;
+    let written = (|| {
+        while !content.is_empty() {
+            let written = retry_on_intr(|| rustix::io::write(&file, content))?;
+            content = &content[written..];
+        }
+        rustix::fs::fsync(&file)?;
+        rustix::fs::renameat(directory, &scratch, directory, name)
+    })();
+    if written.is_err() {
+        // The first error is the one that tells.
+        let _ = rustix::fs::unlinkat(directory, &scratch, AtFlags::empty());
+    }
+    Ok(written?)
 }
 
 fn read_config(directory: &OwnedFd, path: &Path) -> Result<String> {

@@ -52,7 +52,7 @@ impl fmt::Debug for Checksum {
     }
 }
 
-/// The types of object that prune looks at, as `list_loose_objects_at` lists them.
+/// The types of object that prune looks at: those that `list_loose_objects_at` lists, and split attributes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ObjectType {
     /// A commit: its tree, its parent, when and by whom.
@@ -65,9 +65,24 @@ pub enum ObjectType {
     File,
     /// A link from a payload's checksum to a file that holds it.
     PayloadLink,
+    /// Extended attributes, in mode `bare-split-xattrs`.
+    FileXattrs,
+    /// The extended attributes of the file with the same checksum, in that mode.
+    FileXattrsLink,
 }
 
 impl ObjectType {
+    /// All types.
+    pub const ALL: [ObjectType; 7] = [
+        ObjectType::Commit,
+        ObjectType::DirTree,
+        ObjectType::DirMeta,
+        ObjectType::File,
+        ObjectType::PayloadLink,
+        ObjectType::FileXattrs,
+        ObjectType::FileXattrsLink,
+    ];
+
     /// The name used in messages, the same in every repository mode.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -76,6 +91,8 @@ impl ObjectType {
             ObjectType::DirMeta => "dirmeta",
             ObjectType::File => "file",
             ObjectType::PayloadLink => "payload-link",
+            ObjectType::FileXattrs => "file-xattrs",
+            ObjectType::FileXattrsLink => "file-xattrs-link",
         }
     }
 
@@ -113,6 +130,8 @@ impl ObjectName {
             (b".dirmeta", _) => ObjectType::DirMeta,
             (b".commit", _) => ObjectType::Commit,
             (b".payload-link", _) => ObjectType::PayloadLink,
+            (b".file-xattrs", Mode::BareSplitXattrs) => ObjectType::FileXattrs,
+            (b".file-xattrs-link", Mode::BareSplitXattrs) => ObjectType::FileXattrsLink,
             _ => return None,
         };
         let mut bytes = [directory; 32];

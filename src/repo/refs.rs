@@ -27,6 +27,22 @@ pub struct Ref {
     pub target: Checksum,
 }
 
+impl Ref {
+    /// Its name as libostree writes it: `REF`, `REMOTE:REF`, or `(COLLECTION, REF)`.
+    pub fn spec(&self) -> String {
+        let text = self.path.to_string_lossy();
+        let split =
+            |rest: &str| rest.split_once('/').map(|(group, name)| (group.to_owned(), name.to_owned()));
+        if let Some((remote, name)) = text.strip_prefix("refs/remotes/").and_then(split) {
+            format!("{remote}:{name}")
+        } else if let Some((collection, name)) = text.strip_prefix("refs/mirrors/").and_then(split) {
+            format!("({collection}, {name})")
+        } else {
+            text.strip_prefix("refs/heads/").unwrap_or(&text).to_owned()
+        }
+    }
+}
+
 /// Lists all refs of `repo`. Those of a parent protect nothing here.
 pub fn list(repo: &Repo) -> Result<Vec<Ref>> {
     let mut refs = Vec::new();

@@ -19,6 +19,8 @@ pub struct Malformed(pub &'static str);
 pub struct Commit {
     /// The commit before it.
     pub parent: Option<Checksum>,
+    /// When it was made, in seconds since 1970.
+    pub timestamp: u64,
     /// The root directory.
     pub root_tree: Checksum,
     /// The root directory's metadata.
@@ -38,7 +40,8 @@ pub enum Child {
 pub fn commit(bytes: &[u8]) -> Result<Commit, Malformed> {
     let aligned = copy_to_align::<A8>(bytes);
     let data: &AlignedSlice<A8> = &aligned;
-    let (_, parent, _, subject, body, _, tree, meta) = gv!("(a{sv}aya(say)sstayay)").cast(data).to_tuple();
+    let (_, parent, _, subject, body, timestamp, tree, meta) =
+        gv!("(a{sv}aya(say)sstayay)").cast(data).to_tuple();
     // A default value lies outside of the buffer, and children of normal form follow each other.
     let mut at = 0;
     for part in [parent, subject.as_bytes_non_conformant(), body.as_bytes_non_conformant(), tree, meta] {
@@ -47,6 +50,7 @@ pub fn commit(bytes: &[u8]) -> Result<Commit, Malformed> {
     }
     Ok(Commit {
         parent: if parent.is_empty() { None } else { Some(checksum(parent)?) },
+        timestamp: u64::from_be(*timestamp),
         root_tree: checksum(tree)?,
         root_meta: checksum(meta)?,
     })
@@ -242,7 +246,10 @@ mod tests {
     fn a_commit_gives_its_parent_and_root() {
         let sum = |byte| Checksum([byte; 32]);
         let decoded = commit(&commit_bytes(&[7; 32], &[8; 32], &[9; 32])).unwrap();
-        assert_eq!(decoded, Commit { parent: Some(sum(7)), root_tree: sum(8), root_meta: sum(9) });
+        assert_eq!(
+            decoded,
+            Commit { parent: Some(sum(7)), timestamp: 1, root_tree: sum(8), root_meta: sum(9) }
+        );
         assert_eq!(commit(&commit_bytes(&[], &[8; 32], &[9; 32])).unwrap().parent, None);
         assert!(commit(&commit_bytes(&[7; 31], &[8; 32], &[9; 32])).is_err());
     }

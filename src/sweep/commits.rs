@@ -14,7 +14,7 @@ use rustix::io::Errno;
 
 use super::objects::Context;
 use super::verdict::{verdict, Verdict};
-use super::{remove, Removal};
+use super::{remove, tombstone, Removal};
 use crate::error::{Error, Result};
 use crate::fault::{self, Step};
 use crate::mark::live_set::LiveSet;
@@ -65,12 +65,19 @@ impl Sweep {
         let repo = context.repo;
         let object = ObjectName::new(commit, ObjectType::Commit);
         let path = object.loose_path(repo.config().mode);
-        let outcome = match verdict(repo, live, object) {
+        match verdict(repo, live, object) {
             Ok(Verdict::Keep) => return false,
-            Ok(Verdict::Prune) => remove(repo.objects(), &loose_path(&commit, "commitmeta"), false)
-                .and_then(|_| remove(repo.objects(), &path, false)),
-            Err(error) => Err(error),
-        };
+            Ok(Verdict::Prune) => {}
+            Err(error) => {
+                self.stick(commit, &path, &error);
+                return false;
+            }
+        }
+        // A full disk has no room for a tombstone until something is deleted.
+        let wants_tombstone = repo.config().tombstones;
+        let buried = wants_tombstone && tombstone::write(repo, &commit).is_ok();
+        let outcome = remove(repo.objects(), &loose_path(&commit, "commitmeta"), false)
+            .and_then(|_| remove(repo.objects(), &path, false));
         match outcome {
             Ok(Removal::Done(size)) => {
                 let tally = self.report.tally(ObjectType::Commit);
@@ -82,16 +89,31 @@ impl Sweep {
                     observer(object);
                 }
                 self.removed.push(commit);
+                if wants_tombstone && !buried {
+                    if let Err(error) = tombstone::write(repo, &commit) {
+                        let path = PathBuf::from("objects").join(loose_path(&commit, "tombstone-commit"));
+                        self.report.failures.push(Failure { path, error: error.to_string() });
+                    }
+                }
                 true
             }
             Ok(Removal::Vanished) => false,
             Err(error) => {
-                self.stuck.push(commit);
-                let path = PathBuf::from("objects").join(path);
-                self.report.failures.push(Failure { path, error: error.to_string() });
+                if buried {
+                    // It has not gone after all.
+                    let _ = remove(repo.objects(), &loose_path(&commit, "tombstone-commit"), false);
+                }
+                self.stick(commit, &path, &error);
                 false
             }
         }
+    }
+
+    fn stick(&mut self, commit: Checksum, path: &str, error: &std::io::Error) {
+        self.stuck.push(commit);
+        self.report
+            .failures
+            .push(Failure { path: PathBuf::from("objects").join(path), error: error.to_string() });
     }
 
     /// Makes the deletions durable. Needs no lock.

@@ -40,7 +40,7 @@ pub(crate) fn prune_deltas(context: Context, live: &LiveSet, report: &mut PruneR
             context.control.check()?;
             let encoded = [entry.name, rest.name].concat();
             let Some(to) = delta_target(&encoded) else { return Ok(()) };
-            if !is_kept(context, live, to)? {
+            if context.deltas_of == Some(to) || !is_kept(context, live, to)? {
                 report.deltas_pruned += 1;
                 if !context.dry_run {
                     let path = first_path.join(name(rest));
@@ -48,6 +48,31 @@ pub(crate) fn prune_deltas(context: Context, live: &LiveSet, report: &mut PruneR
                         report.failures.push(Failure { path, error: error.to_string() });
                     });
                 }
+            }
+            Ok(())
+        })
+    })
+}
+
+/// Removes the indexes of static deltas that lead to a commit which is not there. libostree leaves them.
+pub(crate) fn prune_delta_indexes(context: Context, live: &LiveSet, report: &mut PruneReport) -> Result<()> {
+    let path = Path::new("delta-indexes");
+    let Some(indexes) = open(context.repo.directory(), path, context)? else { return Ok(()) };
+    each_directory(&indexes, path, context, |first, entry| {
+        let first_path = path.join(name(entry));
+        each_entry(first, &context.repo.path().join(&first_path), |rest| {
+            context.control.check()?;
+            let encoded = rest.name.strip_suffix(b".index").map(|stem| [entry.name, stem].concat());
+            let Some(to) = encoded.and_then(|encoded| delta_target(&encoded)) else { return Ok(()) };
+            if is_kept(context, live, to)? {
+                return Ok(());
+            }
+            fault::before(Step::Unlink);
+            match unlinkat(first, rest.name, AtFlags::empty()) {
+                Ok(()) | Err(Errno::NOENT) => {}
+                Err(error) => report
+                    .failures
+                    .push(Failure { path: first_path.join(name(rest)), error: error.to_string() }),
             }
             Ok(())
         })

@@ -7,6 +7,7 @@
 pub(crate) mod commits;
 pub(crate) mod leftovers;
 pub(crate) mod objects;
+mod tombstone;
 pub(crate) mod verdict;
 
 use std::os::fd::OwnedFd;

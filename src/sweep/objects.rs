@@ -18,7 +18,7 @@ use crate::error::Result;
 use crate::mark::census::DIRECTORIES;
 use crate::mark::live_set::LiveSet;
 use crate::repo::listing::each_entry;
-use crate::repo::object::{ObjectName, ObjectType};
+use crate::repo::object::{Checksum, ObjectName, ObjectType};
 use crate::repo::Repo;
 use crate::report::{Failure, PruneReport};
 use crate::workers::Crew;
@@ -36,11 +36,23 @@ pub(crate) struct Context<'a> {
     pub control: &'a Control,
     pub crew: Crew,
     pub dry_run: bool,
+    /// Stop after this many bytes were freed.
+    pub max_freed: Option<u64>,
+    /// Static deltas that lead to this commit go in any case.
+    pub deltas_of: Option<Checksum>,
     pub observer: Option<Observer<'a>>,
+}
+
+impl Context<'_> {
+    /// Whether as much was freed as was asked for.
+    pub fn is_exhausted(&self) -> bool {
+        self.max_freed.is_some_and(|limit| self.control.snapshot().bytes_freed >= limit)
+    }
 }
 
 /// One pass over all object directories.
 pub(crate) struct Pass {
+    lists: fn(ObjectType) -> bool,
     prunes: fn(ObjectType) -> bool,
     /// Whether this pass counts the objects it lists.
     counts: bool,
@@ -70,12 +82,17 @@ impl Pass {
     /// The pass over dirtrees, dirmetas and payload links. It also counts all objects.
     pub fn over_trees() -> Self {
         let all = (0..DIRECTORIES).filter_map(|number| u8::try_from(number).ok()).rev().collect();
-        Self::new(|kind| !matches!(kind, ObjectType::File | ObjectType::Commit), true, all)
+        Self::new(|kind| !matches!(kind, ObjectType::Commit) && !is_content(kind), true, all)
     }
 
     /// The pass over files, in directories where there are some to delete.
     pub fn over_files(directories: &BTreeSet<u8>) -> Self {
-        Self::new(|kind| kind == ObjectType::File, false, directories.iter().rev().copied().collect())
+        Self::new(is_content, false, directories.iter().rev().copied().collect())
+    }
+
+    /// The one pass of a dry run over commits only.
+    pub fn over_commits() -> Self {
+        Self { lists: |kind| kind == ObjectType::Commit, ..Self::over_all() }
     }
 
     /// The one pass of a dry run.
@@ -91,7 +108,7 @@ impl Pass {
             touched: BTreeSet::new(),
             report: PruneReport::default(),
         };
-        Self { prunes, counts, state: Mutex::new(state) }
+        Self { lists: |_| true, prunes, counts, state: Mutex::new(state) }
     }
 
     /// Number of directories still to be gone through.
@@ -118,6 +135,10 @@ impl Pass {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn is_content(kind: ObjectType) -> bool {
+    matches!(kind, ObjectType::File | ObjectType::FileXattrs | ObjectType::FileXattrsLink)
 }
 
 /// One thread's part in a slice.
@@ -168,7 +189,7 @@ impl Sweeper<'_> {
     }
 
     fn is_over(&self) -> bool {
-        self.deadline.is_some_and(|deadline| Instant::now() >= deadline)
+        self.context.is_exhausted() || self.deadline.is_some_and(|deadline| Instant::now() >= deadline)
     }
 
     /// Lists a directory: counts all and picks the candidates.
@@ -178,9 +199,8 @@ impl Sweeper<'_> {
         let (mut candidates, mut for_later, mut totals) = (Vec::new(), false, PruneReport::default());
         let shard = self.live.shard(number);
         each_entry(&descriptor, &repo.object_directory_path(number), |entry| {
-            let Some(object) = ObjectName::from_entry(number, entry.name, repo.config().mode) else {
-                return Ok(());
-            };
+            let object = ObjectName::from_entry(number, entry.name, repo.config().mode);
+            let Some(object) = object.filter(|object| (self.pass.lists)(object.kind)) else { return Ok(()) };
             totals.tally(object.kind).total += 1;
             if !shard.contains(object) {
                 if (self.pass.prunes)(object.kind) {
@@ -215,8 +235,10 @@ impl Sweeper<'_> {
                 break Ok(());
             }
             let rest = directory.candidates.len().saturating_sub(BATCH);
-            for object in directory.candidates.drain(rest..) {
-                changed |= self.prune(&directory.descriptor, object);
+            for object in directory.candidates.split_off(rest) {
+                if !self.context.is_exhausted() {
+                    changed |= self.prune(&directory.descriptor, object);
+                }
             }
         };
         let mut state = self.pass.lock();

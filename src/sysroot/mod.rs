@@ -14,7 +14,8 @@ use self::libostree::Sysroot;
 pub use self::status::{status, DeploymentStatus, SysrootStatus};
 use crate::control::{Control, Phase};
 use crate::error::{Error, Result};
-use crate::mark::roots::{Retention, Start};
+use crate::mark::retention::{Keep, Retention};
+use crate::mark::roots::Start;
 use crate::mark::RootSource;
 use crate::prune::{lock_both, prune_within, PruneOptions, Surroundings};
 use crate::repo::config::LockTimeout;
@@ -81,8 +82,16 @@ fn cleanup_in_this_thread(path: &Path, options: &CleanupOptions, control: &Contr
     }
     // Opened anew: taking the sysroot's lock may have made it writable by a new mount.
     let repo = Repo::open(&repo_path)?;
-    let retention = Retention { refs_only: true, depth: Some(0) };
-    let options = PruneOptions { retention, dry_run, jobs, impact, lock_timeout, observer: None };
+    let options = PruneOptions {
+        retention: &Retention::refs(Keep::ALONE),
+        dry_run,
+        jobs,
+        impact,
+        lock_timeout,
+        max_freed: None,
+        deltas_of: None,
+        observer: None,
+    };
     prune_within(&repo, &mut owner, &options, control)
 }
 
@@ -99,7 +108,9 @@ impl RootSource for Owner<'_> {
         Sysroot::open(self.path)?
             .deployments()?
             .into_iter()
-            .map(|(deployment, commit)| Ok(Start { commit, required_by: Some(deployment) }))
+            .map(|(deployment, commit)| {
+                Ok(Start { commit, keep: Keep::ALONE, required_by: Some(deployment) })
+            })
             .collect()
     }
 

@@ -15,7 +15,7 @@ import ostree_sweep
 from ostree_sweep import CleanupReport, Failure, PruneReport, errors
 
 COMMAND = Path(sys.executable).with_name("ostree-sweep")
-OBJECT_TYPES = ["commit", "dirmeta", "dirtree", "file", "payload-link"]
+OBJECT_TYPES = ["commit", "dirmeta", "dirtree", "file", "file-xattrs", "file-xattrs-link", "payload-link"]
 
 
 def ostree(*arguments: object) -> None:

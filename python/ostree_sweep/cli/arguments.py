@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import os
+import re
 from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
@@ -92,9 +93,75 @@ def _parser() -> argparse.ArgumentParser:
         help="only say what would be deleted",
     )
 
+    _add_retention(prune)
+    _add_extensions(prune)
+
     add("stamp", "Note durably that a sysroot is due for a cleanup", sysroot, common)
     add("status", "Show deployments, stamp, locks, and what a cleanup would free", sysroot, common)
     return parser
+
+
+def _add_retention(prune: _Parser) -> None:
+    """The other options of `ostree prune`."""
+    prune.add_argument("--commit-only", action="store_true", help="look at and delete commits only")
+    prune.add_argument(
+        "--keep-younger-than",
+        metavar="DATE",
+        help="of each ref's history, keep its newest commit and those made since DATE",
+    )
+    prune.add_argument(
+        "--retain-branch-depth",
+        metavar="BRANCH=DEPTH",
+        type=_branch_depth,
+        action="append",
+        default=[],
+        help="of this branch's history, keep DEPTH parents, whatever else is said",
+    )
+    prune.add_argument(
+        "--only-branch",
+        metavar="BRANCH",
+        dest="only_branches",
+        action="append",
+        default=[],
+        help="prune the history of this branch only (may be given several times)",
+    )
+    prune.add_argument("--delete-commit", metavar="COMMIT", help="delete a commit that no ref leads to")
+    prune.add_argument(
+        "--static-deltas-only",
+        action="store_true",
+        help="of the commit to delete, delete only the static deltas that lead to it",
+    )
+
+
+def _add_extensions(prune: _Parser) -> None:
+    """What `ostree prune` doesn't have."""
+    prune.add_argument(
+        "--keep-unreferenced-younger-than",
+        metavar="DATE",
+        help="keep commits that no ref leads to if they were made, or came here, since DATE",
+    )
+    prune.add_argument(
+        "--policy", metavar="FILE", help="rules for single refs, in place of depth, dates and branches"
+    )
+    prune.add_argument(
+        "--exclude-ref",
+        metavar="REF",
+        dest="exclude_refs",
+        action="append",
+        default=[],
+        help="keep this ref's whole history (may be given several times)",
+    )
+    prune.add_argument(
+        "--protect-commit",
+        metavar="COMMIT",
+        dest="protect_commits",
+        action="append",
+        default=[],
+        help="keep this commit even if no ref leads to it (may be given several times)",
+    )
+    prune.add_argument(
+        "--max-freed", metavar="SIZE", type=_size, help="stop when SIZE is freed: bytes, or with K, M, G or T"
+    )
 
 
 def _common() -> _Parser:
@@ -147,6 +214,26 @@ def _seconds(text: str) -> float:
     if not math.isfinite(seconds):
         raise argparse.ArgumentTypeError(f"no number of seconds: '{text}'")
     return seconds
+
+
+def _branch_depth(text: str) -> tuple[str, int]:
+    branch, equals, depth = text.rpartition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError(f"Invalid value {text}, must specify BRANCH=DEPTH")
+    try:
+        number = int(depth)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"Invalid depth {depth}") from None
+    if not -1 <= number < 2**31:
+        raise argparse.ArgumentTypeError(f"Out of range depth {depth}")
+    return branch, number
+
+
+def _size(text: str) -> int:
+    match = re.fullmatch(r"(\d+)([KMGT]?)(?:i?B)?", text)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"no size: '{text}'")
+    return int(match[1]) << (10 * " KMGT".index(match[2] or " "))
 
 
 def default_sysroot() -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Callable
 from .. import api
 from ..errors import OperationCancelled, OstreeSweepError
 from ..progress import terminal_bar
+from ..retention import Policy
 from ..stamp import CleanupStamp
 from .arguments import default_repo
 from .output import Result, format_size, report_result, show_details
@@ -46,6 +47,17 @@ def prune(options: argparse.Namespace, token: CancellationToken) -> Result:
             options.repo or default_repo(),
             refs_only=options.refs_only,
             depth=options.depth,
+            commit_only=options.commit_only,
+            keep_younger_than=options.keep_younger_than,
+            retain_branch_depth=dict(options.retain_branch_depth),
+            only_branches=options.only_branches,
+            exclude_refs=options.exclude_refs,
+            protect_commits=options.protect_commits,
+            keep_unreferenced_younger_than=options.keep_unreferenced_younger_than,
+            policy=Policy.load(options.policy) if options.policy else None,
+            delete_commit=options.delete_commit,
+            static_deltas_only=options.static_deltas_only,
+            max_freed=options.max_freed,
             dry_run=options.dry_run,
             names=_print_name if options.verbose else None,
             cancellable=token,
@@ -54,7 +66,7 @@ def prune(options: argparse.Namespace, token: CancellationToken) -> Result:
         )
     if options.verbose:
         show_details(report)
-    return report_result(report)
+    return report_result(report, commit_only=options.commit_only)
 
 
 def stamp(options: argparse.Namespace, _token: CancellationToken) -> Result:

@@ -22,14 +22,15 @@ class Result:
     data: dict[str, Any]
 
 
-def report_result(report: PruneReport) -> Result:
+def report_result(report: PruneReport, *, commit_only: bool = False) -> Result:
     """The outcome of a cleanup or a prune."""
     lines = []
     if isinstance(report, CleanupReport):
         if not report.ran:
             return Result(["No cleanup needed."], dataclasses.asdict(report))
     else:
-        lines.append(f"Total objects: {report.objects_total}")
+        kind = " (commit only)" if commit_only else ""
+        lines.append(f"Total{kind} objects: {report.objects_total}")
     lines.append(_freed(report))
     return Result(lines, dataclasses.asdict(report))
 

@@ -1,0 +1,187 @@
+"""What a prune keeps: rules for single refs, as options or a policy file give them.
+
+A policy file is TOML. It names each ref as `ostree refs` prints it, a mirrored one as `(COLLECTION, REF)`:
+
+    [default]                       # for refs that are not named; without it these are an error
+    keep-last = 5                   # this many commits, the newest one included
+
+    [refs."exampleos/stable"]
+    protect = true                  # the whole history
+
+    [refs."exampleos/devel"]
+    depth = 0                       # this many parents of the newest commit; -1: all
+    keep-younger-than = "2 weeks ago"   # also those younger than this, up to the first that is older
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import os
+import sys
+from typing import TYPE_CHECKING, Any, Union
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+ALL = -1
+"""The depth that keeps a whole history."""
+
+Date = Union[str, int, float, dt.datetime]
+"""A point in time: text as GNU `date` reads it, seconds since 1970, or a `datetime` (naive: local time)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Keep:
+    """How much of a ref's history to keep; its newest commit is kept in any case.
+
+    Attributes:
+        depth: this many generations of parents; -1: all.
+        younger_than: also all parents made at or after this time, up to the first that is older.
+    """
+
+    depth: int = ALL
+    younger_than: Date | None = None
+
+    def as_tuple(self) -> tuple[int, int | None]:
+        """The form that the core takes: `(depth, seconds since 1970)`.
+
+        Raises:
+            ValueError: the date can't be parsed, or lies before 1970.
+        """
+        return (self.depth, None if self.younger_than is None else seconds(self.younger_than))
+
+
+@dataclasses.dataclass(frozen=True)
+class Policy:
+    """Rules for refs.
+
+    Attributes:
+        refs: by a ref's name.
+        default: for all other refs; None: every ref has to be named.
+    """
+
+    refs: Mapping[str, Keep]
+    default: Keep | None = None
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Policy:
+        """Reads a policy file.
+
+        Raises:
+            OSError: it can't be read.
+            ValueError: it is no TOML, or says something that policies don't.
+        """
+        if sys.version_info >= (3, 11):
+            import tomllib
+        else:
+            import tomli as tomllib  # type: ignore[import-not-found,unused-ignore]
+        with open(path, "rb") as file:
+            try:
+                data = tomllib.load(file)
+                return cls._parse(data)
+            except ValueError as error:
+                raise ValueError(f"{os.fspath(path)}: {error}") from None
+
+    @classmethod
+    def _parse(cls, data: dict[str, Any]) -> Policy:
+        default, refs = data.pop("default", None), data.pop("refs", {})
+        if data:
+            raise ValueError(f"unknown entry '{next(iter(data))}'")
+        if not isinstance(refs, dict) or (default is None and not refs):
+            raise ValueError('a policy needs [default] or [refs."NAME"]')
+        return cls(
+            refs={name: _rule(f"refs.{name}", rule) for name, rule in refs.items()},
+            default=None if default is None else _rule("default", default),
+        )
+
+
+def _rule(where: str, data: Any) -> Keep:  # noqa: ANN401 - TOML can be anything
+    if not isinstance(data, dict):
+        raise ValueError(f"'{where}' is no table")
+    rest = dict(data)
+    protect, depth, last = rest.pop("protect", None), rest.pop("depth", None), rest.pop("keep-last", None)
+    younger = rest.pop("keep-younger-than", None)
+    if rest:
+        raise ValueError(f"unknown entry '{next(iter(rest))}' in '{where}'")
+    if not data:
+        raise ValueError(f"'{where}' says nothing")
+    for name, value, least in (("depth", depth, ALL), ("keep-last", last, 1)):
+        if value is not None and (type(value) is not int or value < least):
+            raise ValueError(f"'{name}' in '{where}' must be a number of at least {least}")
+    if protect not in (None, True) or sum(value is not None for value in (protect, depth, last)) > 1:
+        raise ValueError(f"'{where}' may have one of 'protect = true', 'depth' and 'keep-last'")
+    if protect is not None and younger is not None:
+        raise ValueError(f"'{where}' protects all, so 'keep-younger-than' makes no sense there")
+    if younger is not None:
+        seconds(younger)
+    if protect:
+        return Keep()
+    if last is not None:
+        return Keep(last - 1, younger)
+    return Keep(0 if depth is None else depth, younger)
+
+
+def seconds(date: Date) -> int:
+    """A date as seconds since 1970.
+
+    Raises:
+        ValueError: it can't be parsed, or lies before 1970.
+    """
+    if isinstance(date, str):
+        from . import core
+
+        return core.parse_date(date)
+    value = date.timestamp() if isinstance(date, dt.datetime) else date
+    if isinstance(date, bool) or not isinstance(value, (int, float)) or value < 0:
+        raise ValueError(f"Could not parse '{date}'")
+    return int(value)
+
+
+@dataclasses.dataclass(frozen=True)
+class Rules:
+    """What options and policy come to.
+
+    Attributes:
+        default: for refs without a rule of their own; None: there must be none.
+        by_ref: by a ref's name.
+        required: refs that must be there.
+        refs_only: whether only refs keep commits.
+    """
+
+    default: Keep | None
+    by_ref: Mapping[str, Keep]
+    required: tuple[str, ...]
+    refs_only: bool
+
+
+def rules(
+    *,
+    refs_only: bool,
+    depth: int,
+    keep_younger_than: Date | None,
+    retain_branch_depth: Mapping[str, int],
+    only_branches: Collection[str],
+    exclude_refs: Collection[str],
+    policy: Policy | None,
+) -> Rules:
+    """Turns the options of a prune into rules, as `ostree_builtin_prune` combines them.
+
+    Raises:
+        ValueError: the options contradict each other.
+    """
+    by_option = keep_younger_than is not None or bool(retain_branch_depth) or bool(only_branches)
+    if policy is not None:
+        if by_option or depth != ALL:
+            raise ValueError("a policy can't be combined with depths, dates or branches given as options")
+        default, by_ref = policy.default, dict(policy.refs)
+    else:
+        general = Keep(depth) if keep_younger_than is None else Keep(0, keep_younger_than)
+        by_ref = {branch: Keep(depth) for branch, depth in retain_branch_depth.items()}
+        for branch in only_branches:
+            by_ref.setdefault(branch, general)
+        default = Keep() if only_branches else general
+    by_ref.update((ref, Keep()) for ref in exclude_refs)
+    return Rules(
+        default, by_ref, (*only_branches, *exclude_refs), refs_only or by_option or policy is not None
+    )
