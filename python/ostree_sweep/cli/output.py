@@ -50,6 +50,8 @@ def show(result: Result, *, as_json: bool) -> None:
 def show_details(report: PruneReport) -> None:
     """Prints on stderr what `--verbose` adds."""
     for name, tally in report.by_type.items():
+        if not tally.total:
+            continue
         print(
             f"{name}: {tally.pruned} of {tally.total}, {format_size(tally.bytes_freed)}",
             file=sys.stderr,

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, event, given, note, settings
 from hypothesis import strategies as st
 
 import ostree_sweep
-from support.repositories import (
+from support.workshop import (
     BRANCHES,
     EPOCH,
     MODES,

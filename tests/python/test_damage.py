@@ -12,7 +12,7 @@ from typing import Callable
 import pytest
 
 import ostree_sweep
-from support.repositories import Commit, Description, Workshop, listing, objects, ostree, write_ref
+from support.workshop import Commit, Description, Workshop, listing, objects, ostree, write_ref
 
 COMMAND = Path(sys.executable).parent / "ostree-sweep"
 
