@@ -24,7 +24,7 @@ use crate::report::{Failure, PruneReport};
 use crate::workers::Crew;
 
 /// How many objects are decided on between two looks at the clock and the cancel flag.
-const BATCH: usize = 32;
+const BATCH: usize = 16;
 
 /// Receives the name of every object that is pruned.
 pub type Observer<'a> = &'a (dyn Fn(ObjectName) + Sync);
