@@ -168,7 +168,8 @@ def prune(
         depth: how many parents of each kept commit are kept too; -1: all.
         commit_only: look at commits only, and leave all that they reach where it is.
         keep_younger_than: of each ref's history, keep the newest commit and those made since this date.
-        retain_branch_depth: for single branches, how many parents to keep, whatever else is said.
+        retain_branch_depth: for single branches, how many parents to keep, whatever else is said; 0 stands
+            for no rule of its own, as with `ostree prune`. A policy can say what this can't.
         only_branches: prune only these branches' histories; they must exist.
         exclude_refs: keep these refs' whole histories; they must exist.
         protect_commits: checksums of commits to keep even if no ref leads to them.

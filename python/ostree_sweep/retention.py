@@ -177,7 +177,10 @@ def rules(
         default, by_ref = policy.default, dict(policy.refs)
     else:
         general = Keep(depth) if keep_younger_than is None else Keep(0, keep_younger_than)
-        by_ref = {branch: Keep(depth) for branch, depth in retain_branch_depth.items()}
+        # `ostree prune` takes a depth of 0 here for none given, and so keeps what all other branches keep.
+        by_ref = {
+            branch: Keep(depth) if depth != 0 else general for branch, depth in retain_branch_depth.items()
+        }
         for branch in only_branches:
             by_ref.setdefault(branch, general)
         default = Keep() if only_branches else general

@@ -110,7 +110,9 @@ def rule(options: Options, ref: str) -> tuple[int, int | None]:
     """The depth and the date for a ref's history."""
     general = (options.depth, None) if options.younger_than is None else (0, options.younger_than)
     if ref in dict(options.retain):
-        return dict(options.retain)[ref], None
+        # `ostree prune` can't tell a depth of 0 from none.
+        depth = dict(options.retain)[ref]
+        return (depth, None) if depth else general
     return (-1, None) if options.only and ref not in options.only else general
 
 

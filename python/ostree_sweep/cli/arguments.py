@@ -115,7 +115,7 @@ def _add_retention(prune: _Parser) -> None:
         type=_branch_depth,
         action="append",
         default=[],
-        help="of this branch's history, keep DEPTH parents, whatever else is said",
+        help="of this branch's history, keep DEPTH parents, whatever else is said (0: as if not given)",
     )
     prune.add_argument(
         "--only-branch",
