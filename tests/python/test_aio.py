@@ -3,27 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import inspect
-import os
-import struct
-import subprocess
 import threading
 import time
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 
 from ostree_sweep import CancellationToken, NotARepoError, OperationCancelled, Progress, aio, api
+from support.samples import locked, object_files, ostree
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
-
-
-def ostree(*arguments: object) -> None:
-    subprocess.run(["ostree", *map(str, arguments)], check=True, stdout=subprocess.DEVNULL)
 
 
 @pytest.fixture
@@ -35,19 +26,6 @@ def repo(tmp_path: Path) -> Path:
     ostree("init", "--mode=archive", f"--repo={repo}")
     ostree("commit", f"--repo={repo}", "--orphan", tree)
     return repo
-
-
-def objects(repo: Path) -> list[Path]:
-    return sorted(repo.glob("objects/??/*"))
-
-
-@contextmanager
-def locked(repo: Path) -> Iterator[None]:
-    """Holds the repository's exclusive lock, as an `ostree` that is writing does."""
-    whole_file = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
-    with (repo / ".lock").open("wb") as lock:
-        fcntl.fcntl(lock, fcntl.F_OFD_SETLK, whole_file)
-        yield
 
 
 def working() -> bool:
@@ -62,7 +40,7 @@ def test_the_signatures_are_those_of_the_blocking_calls(name: str) -> None:
 def test_a_prune(repo: Path) -> None:
     report = asyncio.run(aio.prune(repo, refs_only=True))
     assert report.objects_pruned == 4
-    assert objects(repo) == []
+    assert object_files(repo) == []
 
 
 def test_cleanups(tmp_path: Path) -> None:
@@ -112,7 +90,7 @@ def test_the_loop_stays_free_and_gets_the_progress(repo: Path) -> None:
 
 
 def test_a_cancelled_task_has_stopped_its_work(repo: Path) -> None:
-    before = objects(repo)
+    before = object_files(repo)
 
     async def cancel() -> float:
         running = asyncio.ensure_future(aio.prune(repo, refs_only=True, lock_timeout_s=-1))
@@ -127,7 +105,7 @@ def test_a_cancelled_task_has_stopped_its_work(repo: Path) -> None:
     with locked(repo):
         assert asyncio.run(cancel()) < 0.2
     assert not working()
-    assert objects(repo) == before
+    assert object_files(repo) == before
 
 
 def test_impatient_cancelling_waits_all_the_same(repo: Path) -> None:

@@ -2,33 +2,24 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import signal
-import struct
 import subprocess
 import sys
 import threading
 import time
-from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 import ostree_sweep
 from ostree_sweep import CancellationToken, LockTimeoutError, OperationCancelled, Progress
+from support.samples import COMMAND, locked, object_files, ostree
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from pathlib import Path
 
-COMMAND = Path(sys.executable).with_name("ostree-sweep")
 PROMPT_S = 0.2
-
-
-def ostree(*arguments: object) -> None:
-    subprocess.run(["ostree", *map(str, arguments)], check=True, stdout=subprocess.DEVNULL)
 
 
 @pytest.fixture
@@ -49,19 +40,6 @@ def repo(sysroot: Path) -> Path:
     return sysroot / "ostree" / "repo"
 
 
-def objects(repo: Path) -> list[Path]:
-    return sorted(repo.glob("objects/??/*"))
-
-
-@contextmanager
-def locked(repo: Path) -> Iterator[None]:
-    """Holds the repository's exclusive lock, as an `ostree` that is writing does."""
-    whole_file = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
-    with (repo / ".lock").open("wb") as lock:
-        fcntl.fcntl(lock, fcntl.F_OFD_SETLK, whole_file)
-        yield
-
-
 def test_a_token_is_cancelled_once_and_for_all() -> None:
     token = CancellationToken()
     assert not token.is_cancelled()
@@ -76,10 +54,10 @@ def test_a_token_is_cancelled_once_and_for_all() -> None:
 def test_a_cancelled_token_stops_work_before_it_begins(repo: Path) -> None:
     token = CancellationToken()
     token.cancel()
-    before = objects(repo)
+    before = object_files(repo)
     with pytest.raises(OperationCancelled):
         ostree_sweep.prune(repo, refs_only=True, cancellable=token)
-    assert objects(repo) == before
+    assert object_files(repo) == before
 
 
 def test_a_token_stops_the_wait_for_a_lock(repo: Path) -> None:
@@ -90,7 +68,7 @@ def test_a_token_stops_the_wait_for_a_lock(repo: Path) -> None:
         cancelled_at.append(time.monotonic())
         token.cancel()
 
-    before = objects(repo)
+    before = object_files(repo)
     with locked(repo):
         timer = threading.Timer(0.3, cancel)
         timer.start()
@@ -98,7 +76,7 @@ def test_a_token_stops_the_wait_for_a_lock(repo: Path) -> None:
             ostree_sweep.prune(repo, refs_only=True, lock_timeout_s=-1, cancellable=token)
         assert time.monotonic() - cancelled_at[0] < PROMPT_S
         timer.join()
-    assert objects(repo) == before
+    assert object_files(repo) == before
 
 
 def test_anything_that_can_say_so_cancels(repo: Path) -> None:
@@ -126,10 +104,10 @@ def test_what_a_callback_raises_stops_the_work(repo: Path, error: BaseException)
     def refuse(_progress: Progress) -> None:
         raise error
 
-    before = objects(repo)
+    before = object_files(repo)
     with locked(repo), pytest.raises(type(error)):
         ostree_sweep.prune(repo, refs_only=True, lock_timeout_s=-1, progress=refuse)
-    assert objects(repo) == before
+    assert object_files(repo) == before
 
 
 def test_ctrl_c_stops_the_wait_for_a_lock(repo: Path) -> None:
@@ -152,7 +130,7 @@ def test_ctrl_c_stops_the_wait_for_a_lock(repo: Path) -> None:
 
 
 def test_a_busy_lock_is_a_timeout(repo: Path) -> None:
-    before = objects(repo)
+    before = object_files(repo)
     with locked(repo):
         begin = time.monotonic()
         with pytest.raises(LockTimeoutError):
@@ -160,7 +138,7 @@ def test_a_busy_lock_is_a_timeout(repo: Path) -> None:
         assert 0.3 <= time.monotonic() - begin < 1
         with pytest.raises(TimeoutError):
             ostree_sweep.prune(repo, refs_only=True, lock_timeout_s=0)
-    assert objects(repo) == before
+    assert object_files(repo) == before
 
 
 def test_progress_is_paced_and_ends_for_sure(repo: Path) -> None:
@@ -206,7 +184,7 @@ def test_the_command_says_when_a_lock_stays_busy(sysroot: Path, repo: Path) -> N
 def test_a_signal_stops_the_command(
     sysroot: Path, repo: Path, number: signal.Signals, option: list[str]
 ) -> None:
-    before = objects(repo)
+    before = object_files(repo)
     with (
         locked(repo),
         subprocess.Popen(
@@ -230,7 +208,7 @@ def test_a_signal_stops_the_command(
     else:
         assert out == b""
         assert err.startswith(b"error: ")
-    assert objects(repo) == before
+    assert object_files(repo) == before
     assert (sysroot / ".cleanup").exists()
 
 

@@ -16,8 +16,7 @@ from pathlib import Path
 import pytest
 
 import ostree_sweep
-
-COMMAND = Path(sys.executable).with_name("ostree-sweep")
+from support.samples import COMMAND, ostree
 
 
 def run(
@@ -30,10 +29,6 @@ def run(
         cwd=cwd,
         env={**os.environ, **environment},
     )
-
-
-def ostree(*arguments: object) -> None:
-    subprocess.run(["ostree", *map(str, arguments)], check=True, stdout=subprocess.DEVNULL)
 
 
 @pytest.fixture

@@ -6,20 +6,18 @@ import dataclasses
 import json
 import pickle
 import subprocess
-import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 import ostree_sweep
 from ostree_sweep import CleanupReport, Failure, PruneReport, errors
+from support.samples import COMMAND, ostree
 
-COMMAND = Path(sys.executable).with_name("ostree-sweep")
+if TYPE_CHECKING:
+    from pathlib import Path
+
 OBJECT_TYPES = ["commit", "dirmeta", "dirtree", "file", "file-xattrs", "file-xattrs-link", "payload-link"]
-
-
-def ostree(*arguments: object) -> None:
-    subprocess.run(["ostree", *map(str, arguments)], check=True, stdout=subprocess.DEVNULL)
 
 
 @pytest.fixture
