@@ -2,6 +2,7 @@
 //!
 //! Compiled in with the feature `fault-points` only. `OSTREE_SWEEP_KILL=STEP:N` kills the process just before it
 //! takes step `STEP` for the `N`th time, counted over all threads from 1; `any` stands for all steps.
+//! `OSTREE_SWEEP_BLIND` makes a run overlook what changed since its crawl, so that tests can show they would notice.
 
 /// A step that a crash may come before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,4 +40,16 @@ pub(crate) fn before(step: Step) {
             let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
         }
     }
+}
+
+/// Whether to overlook what changed since the crawl.
+#[cfg(not(feature = "fault-points"))]
+#[inline]
+pub(crate) fn is_blind() -> bool {
+    false
+}
+
+#[cfg(feature = "fault-points")]
+pub(crate) fn is_blind() -> bool {
+    std::env::var_os("OSTREE_SWEEP_BLIND").is_some()
 }

@@ -103,9 +103,9 @@ pub fn prune(repo: &Repo, options: &PruneOptions, control: &Control) -> Result<P
 /// Gets a repository ready for a prune that deletes `commit`: from now on deleted commits leave tombstones.
 ///
 /// Fails, before anything is changed, if the commit is not there or a ref leads to it.
-pub fn announce_deletion(repo: Repo, retention: &Retention) -> Result<Repo> {
+pub fn announce_deletion(repo: Repo, retention: &Retention, control: &Control) -> Result<Repo> {
     let Some(commit) = retention.deleted else { return Ok(repo) };
-    retention.check_deleted(&list(&repo)?)?;
+    retention.check_deleted(&list(&repo, control)?)?;
     let object = ObjectName::new(commit, ObjectType::Commit);
     if !repo.has(object)? {
         return Err(Error::Refused(format!("Deleting object {object}: No such file or directory")));

@@ -21,6 +21,7 @@ use rustix::fs::{statat, AtFlags, StatFs};
 use rustix::io::Errno;
 use rustix::time::{clock_gettime, ClockId, Timespec};
 
+use crate::control::Control;
 use crate::error::{Error, Result};
 use crate::repo::listing::each_entry;
 use crate::repo::object::{directory_name, Checksum, ObjectName, ObjectType};
@@ -78,13 +79,13 @@ pub(crate) struct Census {
 
 impl Census {
     /// Lists all commits.
-    pub fn take(repo: &Repo, crew: Crew) -> Result<Self> {
+    pub fn take(repo: &Repo, crew: Crew, control: &Control) -> Result<Self> {
         let mut census = Self {
             commits: HashSet::new(),
             directories: vec![Known::Nothing; DIRECTORIES],
             clock: Clock::new(repo)?,
         };
-        census.update(repo, crew)?;
+        census.update(repo, crew, control)?;
         Ok(census)
     }
 
@@ -94,7 +95,7 @@ impl Census {
     }
 
     /// Lists again what may have changed and returns the commits that are new.
-    pub fn update(&mut self, repo: &Repo, crew: Crew) -> Result<Vec<Checksum>> {
+    pub fn update(&mut self, repo: &Repo, crew: Crew, control: &Control) -> Result<Vec<Checksum>> {
         let trusted = self.clock.is_trustworthy();
         let now = Clock::coarse();
         let mut stale = Vec::new();
@@ -111,6 +112,7 @@ impl Census {
         let found = std::sync::Mutex::new(Vec::new());
         let crew = Crew { jobs: crew.jobs.min(stale.len()), ..crew };
         crew.for_each(stale.len(), |index| {
+            control.check()?;
             let commits = list_commits(repo, stale[index])?;
             found.lock().unwrap_or_else(std::sync::PoisonError::into_inner).extend(commits);
             Ok(())

@@ -20,6 +20,7 @@ use self::retention::{Keep, Retention};
 use self::roots::{History, Start};
 use crate::control::{Control, Phase};
 use crate::error::{Error, Result};
+use crate::fault;
 use crate::repo::config::Mode;
 use crate::repo::object::{Checksum, ObjectName, ObjectType};
 use crate::repo::refs::{self, Ref};
@@ -110,7 +111,7 @@ impl<'a> Mark<'a> {
     /// To be called with the shared lock held.
     pub fn look_first(&mut self, sources: &mut dyn RootSource) -> Result<()> {
         self.control.enter(Phase::Roots, 0);
-        let census = Census::take(self.repo, self.crew)?;
+        let census = Census::take(self.repo, self.crew, self.control)?;
         let commits: Vec<_> =
             if self.retention.refs_only { Vec::new() } else { census.commits().copied().collect() };
         self.census = Some(census);
@@ -122,11 +123,14 @@ impl<'a> Mark<'a> {
     /// # Locking
     /// To be called with the exclusive lock held, each time after it was taken.
     pub fn look_again(&mut self, sources: &mut dyn RootSource) -> Result<()> {
+        if fault::is_blind() {
+            return Ok(());
+        }
         let progress = self.control.snapshot();
         self.repo.check_config()?;
         let were_partial = self.partial.clone();
         let commits = match &mut self.census {
-            Some(census) => census.update(self.repo, self.crew)?,
+            Some(census) => census.update(self.repo, self.crew, self.control)?,
             None => return self.look_first(sources),
         };
         self.visit(&commits, sources)?;
@@ -196,7 +200,7 @@ impl<'a> Mark<'a> {
     /// Where history is to be followed from.
     fn starts(&self, commits: &[Checksum], sources: &mut dyn RootSource) -> Result<Vec<Start>> {
         let retention = self.retention;
-        let refs = refs::list(self.repo)?;
+        let refs = refs::list(self.repo, self.control)?;
         if self.history.is_empty() {
             retention.check_names(&refs)?;
         }
@@ -255,7 +259,7 @@ impl<'a> Mark<'a> {
         missing.extend(crawl(repo, live, whole, *crew, control)?);
         absent.extend(crawl(repo, live, incomplete, *crew, control)?);
         if repo.config().mode == Mode::BareSplitXattrs {
-            xattrs::mark(repo, live, *crew)?;
+            xattrs::mark(repo, live, *crew, control)?;
         }
         Ok(())
     }

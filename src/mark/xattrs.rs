@@ -9,6 +9,7 @@ use std::sync::PoisonError;
 
 use super::census::DIRECTORIES;
 use super::live_set::LiveSet;
+use crate::control::Control;
 use crate::error::Result;
 use crate::repo::listing::each_entry;
 use crate::repo::object::{ObjectName, ObjectType};
@@ -16,9 +17,10 @@ use crate::repo::Repo;
 use crate::workers::Crew;
 
 /// Marks the links of live files, and the attributes that they lead to, as live.
-pub(crate) fn mark(repo: &Repo, live: &LiveSet, crew: Crew) -> Result<()> {
+pub(crate) fn mark(repo: &Repo, live: &LiveSet, crew: Crew, control: &Control) -> Result<()> {
     let new_links = Mutex::new(Vec::new());
     crew.for_each(DIRECTORIES, |number| {
+        control.check()?;
         let Ok(number) = u8::try_from(number) else { return Ok(()) };
         let Some(directory) = repo.open_object_directory(number)? else { return Ok(()) };
         let mut found = Vec::new();
@@ -36,6 +38,7 @@ pub(crate) fn mark(repo: &Repo, live: &LiveSet, crew: Crew) -> Result<()> {
     })?;
     let new_links = new_links.into_inner().unwrap_or_else(PoisonError::into_inner);
     crew.for_each(new_links.len(), |index| {
+        control.check()?;
         if let Some(checksum) = repo.checksum_of(new_links[index])? {
             live.insert(ObjectName::new(checksum, ObjectType::FileXattrs));
         }

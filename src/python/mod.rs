@@ -88,7 +88,7 @@ mod _core {
                     deltas_of,
                     observer,
                 };
-                let repo = announce_deletion(Repo::open(&repo)?, &retention)?;
+                let repo = announce_deletion(Repo::open(&repo)?, &retention, control)?;
                 crate::prune::prune(&repo, &options, control)
             })?;
         Ok(report.into())

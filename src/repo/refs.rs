@@ -16,6 +16,7 @@ use rustix::io::Errno;
 use super::listing::{each_entry, Entry};
 use super::object::Checksum;
 use super::{read_text, Repo, DIRECTORY};
+use crate::control::Control;
 use crate::error::{Error, Result};
 
 /// A ref and the commit it names.
@@ -44,42 +45,53 @@ impl Ref {
 }
 
 /// Lists all refs of `repo`. Those of a parent protect nothing here.
-pub fn list(repo: &Repo) -> Result<Vec<Ref>> {
-    let mut refs = Vec::new();
+pub fn list(repo: &Repo, control: &Control) -> Result<Vec<Ref>> {
+    let mut refs = Refs { repo, control, found: Vec::new() };
     for (kind, required) in [("heads", true), ("remotes", true), ("mirrors", false)] {
         let path = Path::new("refs").join(kind);
         match openat(repo.directory(), &path, DIRECTORY, Mode::empty()) {
-            Ok(directory) => list_directory(repo, &directory, &path, &mut refs)?,
+            Ok(directory) => refs.list(&directory, &path)?,
             // `ostree init` makes no refs/mirrors; without the others this is half a repository.
             Err(Errno::NOENT) if !required => {}
             Err(error) => return Err(Error::io(repo.path().join(path), error)),
         }
     }
-    Ok(refs)
+    Ok(refs.found)
 }
 
-fn list_directory(repo: &Repo, directory: &OwnedFd, path: &Path, refs: &mut Vec<Ref>) -> Result<()> {
-    let full_path = repo.path().join(path);
-    each_entry(directory, &full_path, |entry| {
-        let child = path.join(OsStr::from_bytes(entry.name));
-        let io = |error: std::io::Error| Error::io(repo.path().join(&child), error);
-        match entry.file_type().map_err(io)? {
-            None => Ok(()),
-            Some(FileType::Directory) => {
-                match openat(directory, entry.name, DIRECTORY, Mode::empty()) {
-                    Ok(below) => list_directory(repo, &below, &child, refs),
-                    // Deleting the last ref in it deletes a directory.
-                    Err(Errno::NOENT) => Ok(()),
-                    Err(error) => Err(io(error.into())),
+/// Refs while they are collected.
+struct Refs<'a> {
+    repo: &'a Repo,
+    control: &'a Control,
+    found: Vec<Ref>,
+}
+
+impl Refs<'_> {
+    fn list(&mut self, directory: &OwnedFd, path: &Path) -> Result<()> {
+        let full_path = self.repo.path().join(path);
+        each_entry(directory, &full_path, |entry| {
+            self.control.check()?;
+            let child = path.join(OsStr::from_bytes(entry.name));
+            let io = |error: std::io::Error| Error::io(full_path.join(OsStr::from_bytes(entry.name)), error);
+            match entry.file_type().map_err(io)? {
+                None => Ok(()),
+                Some(FileType::Directory) => {
+                    match openat(directory, entry.name, DIRECTORY, Mode::empty()) {
+                        Ok(below) => self.list(&below, &child),
+                        // Deleting the last ref in it deletes a directory.
+                        Err(Errno::NOENT) => Ok(()),
+                        Err(error) => Err(io(error.into())),
+                    }
                 }
+                Some(FileType::RegularFile | FileType::Symlink) => {
+                    self.found
+                        .extend(read(directory, entry, &child)?.map(|target| Ref { path: child, target }));
+                    Ok(())
+                }
+                Some(_) => Err(Error::corrupt(child.display(), "it is neither a file nor a symlink")),
             }
-            Some(FileType::RegularFile | FileType::Symlink) => {
-                refs.extend(read(directory, entry, &child)?.map(|target| Ref { path: child, target }));
-                Ok(())
-            }
-            Some(_) => Err(Error::corrupt(child.display(), "it is neither a file nor a symlink")),
-        }
-    })
+        })
+    }
 }
 
 /// Reads one ref; None if it was deleted meanwhile, or is a file that libostree would not take for a ref and that
