@@ -19,7 +19,7 @@ use crate::mark::roots::Start;
 use crate::mark::RootSource;
 use crate::prune::{lock_both, prune_within, PruneOptions, Surroundings};
 use crate::repo::config::LockTimeout;
-use crate::repo::lock::LockKind;
+use crate::repo::lock::{poll, Attempt, LockKind};
 use crate::repo::refs::Ref;
 use crate::repo::Repo;
 use crate::report::PruneReport;
@@ -67,9 +67,16 @@ fn cleanup_in_this_thread(path: &Path, options: &CleanupOptions, control: &Contr
     let CleanupOptions { dry_run, jobs, impact, lock_timeout } = *options;
     let repo_path = path.join("ostree/repo");
     // Before anything is removed: is it a repository that we know how to prune?
-    let repo = Repo::open(&repo_path)?;
+    let timeout = lock_timeout.unwrap_or(Repo::open(&repo_path)?.config().lock_timeout);
     let sysroot = if dry_run { Sysroot::open(path)? } else { Sysroot::open_for_writing(path)? };
     let mut owner = Owner { path, sysroot, dry_run };
+    if !dry_run {
+        // libostree makes a read-only sysroot writable, by a new mount, when it takes its lock. What was opened
+        // before stays read-only.
+        poll(timeout, control, || Ok(owner.try_lock()?.map_or(Attempt::Acquired(()), Attempt::Busy)))?;
+        owner.unlock();
+    }
+    let repo = Repo::open(&repo_path)?;
     if !dry_run {
         control.enter(Phase::Deployments, 0);
         let lock = repo.lock(lock_timeout)?;
@@ -80,8 +87,6 @@ fn cleanup_in_this_thread(path: &Path, options: &CleanupOptions, control: &Contr
         owner.unlock();
         result?;
     }
-    // Opened anew: taking the sysroot's lock may have made it writable by a new mount.
-    let repo = Repo::open(&repo_path)?;
     let options = PruneOptions {
         retention: &Retention::refs(Keep::ALONE),
         dry_run,
