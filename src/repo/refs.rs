@@ -84,41 +84,41 @@ impl Refs<'_> {
                     }
                 }
                 Some(FileType::RegularFile | FileType::Symlink) => {
-                    self.found
-                        .extend(read(directory, entry, &child)?.map(|target| Ref { path: child, target }));
+                    let target = self.read(directory, entry, &child)?;
+                    self.found.extend(target.map(|target| Ref { path: child, target }));
                     Ok(())
                 }
                 Some(_) => Err(Error::corrupt(child.display(), "it is neither a file nor a symlink")),
             }
         })
     }
-}
 
-/// Reads one ref; None if it was deleted meanwhile, or is a file that libostree would not take for a ref and that
-/// names no commit.
-fn read(directory: &OwnedFd, entry: &Entry, path: &Path) -> Result<Option<Checksum>> {
-    let corrupt = |reason: String| Error::corrupt(path.display(), reason);
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
-    let file = match openat(directory, entry.name, flags, Mode::empty()) {
-        Ok(file) => file,
-        Err(Errno::NOENT) => {
-            return match statat(directory, entry.name, AtFlags::SYMLINK_NOFOLLOW) {
-                Err(Errno::NOENT) => Ok(None),
-                _ => Err(corrupt("it is an alias of a ref that does not exist".into())),
+    /// Reads one ref; None if it was deleted meanwhile, or is a file that libostree would not take for a ref and that
+    /// names no commit.
+    fn read(&self, directory: &OwnedFd, entry: &Entry, path: &Path) -> Result<Option<Checksum>> {
+        let corrupt = |reason: String| Error::corrupt(path.display(), reason);
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        let file = match openat(directory, entry.name, flags, Mode::empty()) {
+            Ok(file) => file,
+            Err(Errno::NOENT) => {
+                return match statat(directory, entry.name, AtFlags::SYMLINK_NOFOLLOW) {
+                    Err(Errno::NOENT) => Ok(None),
+                    _ => Err(corrupt("it is an alias of a ref that does not exist".into())),
+                }
             }
+            Err(error) => return Err(Error::io(self.repo.path().join(path), error)),
+        };
+        let text = match read_text(&file) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {
+                return if is_ref_name(entry.name) { Err(corrupt(error.to_string())) } else { Ok(None) }
+            }
+            Err(error) => return Err(Error::io(self.repo.path().join(path), error)),
+        };
+        match Checksum::from_hex(text.trim_end().as_bytes()) {
+            None if is_ref_name(entry.name) => Err(corrupt("it holds no checksum of a commit".into())),
+            target => Ok(target),
         }
-        Err(error) => return Err(Error::io(path, error)),
-    };
-    let text = match read_text(&file) {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {
-            return if is_ref_name(entry.name) { Err(corrupt(error.to_string())) } else { Ok(None) }
-        }
-        Err(error) => return Err(Error::io(path, error)),
-    };
-    match Checksum::from_hex(text.trim_end().as_bytes()) {
-        None if is_ref_name(entry.name) => Err(corrupt("it holds no checksum of a commit".into())),
-        target => Ok(target),
     }
 }
 

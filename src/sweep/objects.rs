@@ -168,6 +168,8 @@ impl Sweeper<'_> {
                             drop(state);
                             match self.open(number) {
                                 Ok(opened) => opened,
+                                // A dry run's figures are true, or there are none.
+                                Err(error) if self.context.dry_run => return Err(error),
                                 Err(error) => {
                                     // One bad directory does not stop the rest; its objects stay.
                                     self.fail(self.context.repo.object_directory_path(number), &error);

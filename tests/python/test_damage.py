@@ -264,17 +264,22 @@ def test_a_path_that_is_no_repository(tmp_path: Path, prepare: Callable[[Path], 
 
 
 @pytest.mark.needs_root
-@pytest.mark.parametrize("below", ["", "objects", "objects/{fanout}", "refs/heads", "config"])
-def test_no_permission(repo: Path, below: str) -> None:
+@pytest.mark.parametrize("dry_run", [False, True])
+@pytest.mark.parametrize(
+    "below", ["", "objects", "objects/{live}", "objects/{garbage}", "refs/heads", "refs/heads/main", "config"]
+)
+def test_no_permission(repo: Path, below: str, dry_run: bool) -> None:
     """As another user, with one part of the repository closed."""
     with tempfile.TemporaryDirectory() as directory:
         # Unlike pytest's own directories, others may pass through this one.
         Path(directory).chmod(0o755)
         subprocess.run(["cp", "-a", repo, directory], check=True)
-        _check_no_permission(Path(directory) / repo.name, below.format(fanout=tip(repo)[:2]))
+        garbage = ostree(repo, "rev-parse", "main^")
+        closed = below.format(live=tip(repo)[:2], garbage=garbage[:2])
+        _check_no_permission(Path(directory) / repo.name, closed, dry_run)
 
 
-def _check_no_permission(repo: Path, below: str) -> None:
+def _check_no_permission(repo: Path, below: str, dry_run: bool) -> None:
     closed = repo / below
     for path in [repo, *repo.rglob("*")]:
         os.lchown(path, 65534, 65534)
@@ -284,11 +289,15 @@ def _check_no_permission(repo: Path, below: str) -> None:
     script = (
         "import os, sys, ostree_sweep, ostree_sweep.core\n"
         "os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
-        "try: ostree_sweep.prune(sys.argv[1], refs_only=True, depth=0)\n"
+        "try: ostree_sweep.prune(sys.argv[1], refs_only=True, depth=0, dry_run=sys.argv[2] == 'True')\n"
         "except OSError as error: print(error.errno, error.filename)\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", script, repo], check=False, capture_output=True, text=True, cwd="/"
+        [sys.executable, "-c", script, repo, str(dry_run)],
+        check=False,
+        capture_output=True,
+        text=True,
+        cwd="/",
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(f"13 {repo}")
