@@ -8,10 +8,10 @@ SUDO = $(if $(filter 0,$(shell id -u)),,sudo)
 
 .DEFAULT_GOAL = help
 .DELETE_ON_ERROR:
-.PHONY: help deps build demo test lint bench clean
+.PHONY: help deps build demo test test-long killable lint bench clean
 
 help: ## show this help
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 deps: ## install the system packages that are missing (Debian, Ubuntu)
 	@missing=$$(for package in $(SYSTEM_PACKAGES); do \
@@ -37,9 +37,16 @@ $(BIN)/ostree-sweep: .venv/installed $(SOURCES)
 demo: build ## update, finalize and clean up a real sysroot, from beginning to end
 	demo/demo.sh
 
-test: build ## run all tests
+test: build killable ## run all tests
 	cargo test --locked
 	$(BIN)/pytest tests/python
+
+test-long: build killable ## run all tests in their long form, which takes hours
+	cargo test --locked
+	OSTREE_SWEEP_LONG=1 OSTREE_SWEEP_EXAMPLES=2000 $(BIN)/pytest tests/python
+
+killable: deps
+	cargo build --release --locked --features fault-points --example killable
 
 lint: build ## check format, lints and types
 	cargo fmt --check

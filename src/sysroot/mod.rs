@@ -9,6 +9,7 @@ mod status;
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use self::libostree::Sysroot;
 pub use self::status::{status, DeploymentStatus, SysrootStatus};
@@ -24,6 +25,9 @@ use crate::repo::refs::Ref;
 use crate::repo::Repo;
 use crate::report::PruneReport;
 use crate::workers::{contain_panic, Impact};
+
+/// How often the end of a sync is looked for.
+const SYNC_TICK: Duration = Duration::from_millis(5);
 
 /// How a cleanup is run.
 #[derive(Debug, Clone, Copy)]
@@ -97,7 +101,28 @@ fn cleanup_in_this_thread(path: &Path, options: &CleanupOptions, control: &Contr
         deltas_of: None,
         observer: None,
     };
-    prune_within(&repo, &mut owner, &options, control)
+    let report = prune_within(&repo, &mut owner, &options, control)?;
+    match if dry_run { Ok(()) } else { make_durable(&repo, control) } {
+        Ok(()) => Ok(report),
+        Err(Error::Cancelled(_)) => Err(Error::Cancelled(Some(Box::new(report)))),
+        Err(error) => Err(error),
+    }
+}
+
+/// Makes the cleanup outlast a power cut: whoever removes the stamp then must be sure that nothing comes back without
+/// it. A journal keeps the order of unlinks in different directories, but btrfs does not, so the whole file system
+/// is synced. That can't be interrupted; who cancels is not kept waiting for it.
+fn make_durable(repo: &Repo, control: &Control) -> Result<()> {
+    let io = |error: std::io::Error| Error::io(repo.path(), error);
+    let directory = repo.directory().try_clone().map_err(io)?;
+    let sync = std::thread::spawn(move || rustix::fs::syncfs(&directory));
+    while !sync.is_finished() {
+        control.sleep(SYNC_TICK)?;
+    }
+    match sync.join() {
+        Ok(result) => result.map_err(|error| io(error.into())),
+        Err(_) => Err(Error::Internal("the thread that syncs panicked".into())),
+    }
 }
 
 /// The sysroot that a repository belongs to.
