@@ -159,6 +159,20 @@ def crawl(directory: Path, core: Path, rounds: int, size: int) -> None:
     shutil.rmtree(repo)
 
 
+def no_op(directory: Path, rounds: int) -> None:
+    """A cleanup that is not needed: what each boot pays."""
+    sysroot = directory / "sysroot"
+    subprocess.run(["ostree", "admin", "init-fs", sysroot], check=True)
+    contestants = [
+        Contestant("python -c pass", lambda _: [sys.executable, "-c", "pass"]),
+        Contestant(
+            "ostree-sweep cleanup --auto",
+            lambda sysroot: [BIN / "ostree-sweep", "cleanup", "--auto", f"--sysroot={sysroot}"],
+        ),
+    ]
+    table("No cleanup needed", run(contestants, rounds, lambda: sysroot))
+
+
 def prune(directory: Path, mode: str, rounds: int, size: int) -> None:
     """Three quarters of a repository are garbage."""
     original = directory / "original"
@@ -202,6 +216,7 @@ def main() -> None:
     arguments = parser.parse_args()
     core = core_bench()
     with tempfile.TemporaryDirectory(dir=arguments.dir) as directory:
+        no_op(Path(directory), arguments.rounds)
         crawl(Path(directory), core, arguments.rounds, arguments.directories)
         for mode in ("bare", "archive"):
             prune(Path(directory), mode, arguments.rounds, arguments.directories)
