@@ -162,6 +162,7 @@ def crawl(directory: Path, core: Path, rounds: int, size: int) -> None:
 def no_op(directory: Path, rounds: int) -> None:
     """A cleanup that is not needed: what each boot pays."""
     sysroot = directory / "sysroot"
+    sysroot.mkdir()
     subprocess.run(["ostree", "admin", "init-fs", sysroot], check=True)
     contestants = [
         Contestant("python -c pass", lambda _: [sys.executable, "-c", "pass"]),
