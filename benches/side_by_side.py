@@ -135,6 +135,8 @@ def crawl(directory: Path, core: Path, rounds: int, size: int) -> None:
     """Nothing to delete: what a run costs in any case."""
     repo = directory / "crawl"
     make_repo(repo, "bare", size, keep=1)
+    # What is still to be written back would be paid for by whoever runs first.
+    os.sync()
     objects = sum(len(files) for _, _, files in os.walk(repo / "objects"))
     contestants = [
         Contestant(
