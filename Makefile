@@ -11,7 +11,7 @@ SUDO = $(if $(filter 0,$(shell id -u)),,sudo)
 .PHONY: help deps build demo test test-long killable lint bench clean
 
 help: ## show this help
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 deps: ## install the system packages that are missing (Debian, Ubuntu)
 	@missing=$$(for package in $(SYSTEM_PACKAGES); do \
@@ -58,6 +58,7 @@ lint: build ## check format, lints and types
 
 bench: build ## measure side by side with ostree and flatpak
 	$(BIN)/python benches/side_by_side.py
+	$(BIN)/python benches/waiting.py
 
 clean: ## remove all that was built
 	cargo clean

@@ -64,14 +64,6 @@ def repo(tmp_path: Path, trees: list[Path]) -> Path:
 
 
 @pytest.fixture
-def garbage(repo: Path, trees: list[Path]) -> str:
-    """The checksum of a commit in it, of the second tree, that no ref leads to."""
-    checksum = ostree(repo, "commit", "--branch=dead", trees[1])
-    ostree(repo, "refs", "--delete", "dead")
-    return checksum
-
-
-@pytest.fixture
 def upstream(tmp_path: Path, trees: list[Path]) -> Path:
     """A repository to pull from: a branch for each tree."""
     repo = tmp_path / "upstream"
@@ -79,6 +71,14 @@ def upstream(tmp_path: Path, trees: list[Path]) -> Path:
     for number, tree in enumerate(trees):
         ostree(repo, "commit", f"--branch=given/{number}", tree)
     return repo
+
+
+@pytest.fixture
+def garbage(repo: Path, upstream: Path) -> str:
+    """The checksum of a commit of the second tree, that is in both repositories, here without a ref."""
+    checksum = ostree(upstream, "rev-parse", "given/1")
+    ostree(repo, "pull-local", upstream, checksum)
+    return checksum
 
 
 def create_ref(repo: Path, garbage: str, _tree: Path, _upstream: Path) -> None:
@@ -102,13 +102,17 @@ def pull(repo: Path, _garbage: str, _tree: Path, upstream: Path) -> None:
     ostree(repo, "pull-local", upstream, "given/1")
 
 
+def pull_without_a_ref(repo: Path, garbage: str, _tree: Path, upstream: Path) -> None:
+    ostree(repo, "pull-local", upstream, garbage)
+
+
 Revival = Callable[["Path", str, "Path", "Path"], None]
 
-revivals = pytest.mark.parametrize("revive", [create_ref, reset, commit, commit_without_a_ref, pull])
+REVIVALS: list[Revival] = [create_ref, reset, commit, commit_without_a_ref, pull]
 
 
-@revivals
-@pytest.mark.parametrize("blind", [False, True], ids=["", "blind"])
+@pytest.mark.parametrize("revive", REVIVALS)
+@pytest.mark.parametrize("blind", [False, True], ids=["looking", "blind"])
 def test_what_is_revived_after_the_crawl_stays(
     repo: Path, garbage: str, trees: list[Path], upstream: Path, revive: Revival, blind: bool
 ) -> None:
@@ -130,7 +134,7 @@ def test_what_is_revived_after_the_crawl_stays(
         assert {name for name in before - repositories.objects(repo) if not name.endswith(".commit")} == set()
 
 
-@revivals
+@pytest.mark.parametrize("revive", [*REVIVALS, pull_without_a_ref])
 @pytest.mark.parametrize("kind", ["commit", "dirtree", "file"])
 def test_what_is_revived_during_the_sweep_stays(
     repo: Path, garbage: str, trees: list[Path], upstream: Path, revive: Revival, kind: str
@@ -150,16 +154,15 @@ def test_what_is_revived_during_the_sweep_stays(
     check(repo)
 
 
-def test_nothing_is_lost_beside_others(repo: Path, trees: list[Path], upstream: Path) -> None:
-    """Who goes on working while we prune again and again finds all that his refs lead to."""
+def others(repo: Path, trees: list[Path], upstream: Path) -> list[Callable[[], None]]:
+    """What others do with a repository over and over, each with refs of its own."""
     commits: list[str] = []
-    pruned = 0
 
     def commit_and_check_out() -> None:
         commits.append(ostree(repo, "commit", "--branch=work", DICE.choice(trees)))
         check_out(repo, "work")
 
-    def commit_twice() -> None:
+    def commit_twice_and_drop() -> None:
         commits.append(ostree(repo, "commit", "--branch=twice", DICE.choice(trees)))
         commits.append(ostree(repo, "commit", "--branch=twice", DICE.choice(trees)))
         ostree(repo, "refs", "--delete", "twice")
@@ -181,12 +184,19 @@ def test_nothing_is_lost_beside_others(repo: Path, trees: list[Path], upstream: 
         check_out(repo, branch)
         ostree(repo, "refs", "--delete", branch)
 
+    return [commit_and_check_out, commit_twice_and_drop, go_back, pull_and_drop]
+
+
+def test_nothing_is_lost_beside_others(repo: Path, trees: list[Path], upstream: Path) -> None:
+    """Who goes on working while we prune again and again finds all that his refs lead to."""
+    pruned = 0
+
     def prune() -> None:
         nonlocal pruned
         pruned += succeeds_or_is_busy(started(*PRUNE, f"--repo={repo}"))
 
     for _ in range(ROUNDS):
-        with others_at(commit_and_check_out, commit_twice, go_back, pull_and_drop, prune):
+        with others_at(*others(repo, trees, upstream), prune):
             time.sleep(ROUND_S)
         check(repo)
     assert pruned >= ROUNDS
@@ -196,6 +206,22 @@ def test_nothing_is_lost_beside_others(repo: Path, trees: list[Path], upstream: 
     left = repositories.objects(repo)
     ostree(repo, "prune", "--refs-only", "--depth=0")
     assert repositories.objects(repo) == left
+
+
+def test_a_prune_that_overlooks_others_is_noticed(repo: Path, trees: list[Path], upstream: Path) -> None:
+    """What the test above does is enough to find out a prune that does not look what changed."""
+
+    def prune() -> None:
+        output("env", "OSTREE_SWEEP_BLIND=1", KILLABLE, "prune", repo)
+
+    def work() -> None:
+        for _ in range(ROUNDS * 10):
+            with others_at(*others(repo, trees, upstream), prune):
+                time.sleep(ROUND_S / 2)
+            check(repo)
+
+    with pytest.raises(AssertionError, match=r"No such (metadata )?object|missing|not found"):
+        work()
 
 
 @pytest.mark.needs_root
