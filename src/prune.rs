@@ -278,7 +278,10 @@ impl Run<'_> {
         match stage {
             Stage::Commits(sweep) => {
                 let sweep = sweep.get_or_insert_with(|| commits::Sweep::new(self.mark.garbage_commits()));
-                touched.extend(sweep.run(context, self.mark.live(), deadline)?);
+                let before = sweep.removed().len();
+                let result = sweep.run(context, self.mark.live(), deadline);
+                self.mark.forget(&sweep.removed()[before..]);
+                touched.extend(result?);
             }
             Stage::Marks(sweep) => {
                 let marked: Vec<_> = self.mark.partial().iter().copied().collect();
@@ -304,18 +307,17 @@ impl Run<'_> {
         let control = self.context.control;
         *stage = match std::mem::replace(stage, Stage::Done) {
             Stage::Commits(Some(sweep)) if sweep.is_done() => {
-                if sweep.removed_any() {
-                    Stage::Barrier(sweep)
-                } else {
+                if sweep.removed().is_empty() {
                     Stage::Marks(sweep)
+                } else {
+                    Stage::Barrier(sweep)
                 }
             }
             Stage::Barrier(sweep) => Stage::Marks(sweep),
             Stage::Marks(sweep) if self.commit_only => {
                 self.report.merge(sweep.report);
-                // What is left are the live ones; those deleted are counted already.
-                let tally = self.report.tally(ObjectType::Commit);
-                tally.total = self.mark.commits_seen() as u64;
+                // Those deleted are counted already.
+                self.report.tally(ObjectType::Commit).total += self.mark.commits_left() as u64;
                 Stage::Leftovers
             }
             Stage::Marks(sweep) => {

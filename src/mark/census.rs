@@ -89,9 +89,14 @@ impl Census {
         Ok(census)
     }
 
-    /// All commits that were ever seen.
+    /// All commits there are, as of the last look.
     pub fn commits(&self) -> impl Iterator<Item = &Checksum> {
         self.commits.iter()
+    }
+
+    /// Takes note of a commit that we deleted: should it come back, it is new.
+    pub fn forget(&mut self, commit: &Checksum) {
+        self.commits.remove(commit);
     }
 
     /// Lists again what may have changed and returns the commits that are new.
@@ -117,9 +122,12 @@ impl Census {
             found.lock().unwrap_or_else(std::sync::PoisonError::into_inner).extend(commits);
             Ok(())
         })?;
-        let mut found = found.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-        found.retain(|commit| self.commits.insert(*commit));
-        Ok(found)
+        let found = found.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let found: HashSet<Checksum> = found.into_iter().collect();
+        // What is no longer there was deleted by somebody else, and is new should it come back.
+        self.commits
+            .retain(|commit| stale.binary_search(&commit.directory()).is_err() || found.contains(commit));
+        Ok(found.into_iter().filter(|commit| self.commits.insert(*commit)).collect())
     }
 
     /// Records the stamps of directories in which we deleted objects. To be called with the exclusive lock held, at

@@ -85,9 +85,16 @@ impl<'a> Mark<'a> {
         commits.filter(|commit| !self.live.contains(ObjectName::new(*commit, ObjectType::Commit))).collect()
     }
 
-    /// Number of commits that were there at any time.
-    pub fn commits_seen(&self) -> usize {
+    /// Number of commits there are.
+    pub fn commits_left(&self) -> usize {
         self.census.iter().flat_map(Census::commits).count()
+    }
+
+    /// Takes note of commits that were deleted: should one come back, it is as good as new.
+    pub fn forget(&mut self, commits: &[Checksum]) {
+        for commit in commits {
+            self.census.iter_mut().for_each(|census| census.forget(commit));
+        }
     }
 
     /// Looks once, for a dry run. What is missing may be a writer's that is just moving it into place: it is noted,

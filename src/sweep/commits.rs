@@ -43,9 +43,9 @@ impl Sweep {
         self.candidates.is_empty()
     }
 
-    /// Whether there is something that a barrier has to make durable.
-    pub fn removed_any(&self) -> bool {
-        !self.removed.is_empty()
+    /// The commits deleted so far, which a [barrier](Self::barrier) has to make durable.
+    pub fn removed(&self) -> &[Checksum] {
+        &self.removed
     }
 
     /// Deletes commits that are not live until `deadline`; returns the object directories it changed.
