@@ -57,6 +57,7 @@ fn prune_refs_only(repo: &Path, jobs: NonZeroUsize, control: &Control) -> Result
         max_freed: None,
         deltas_of: None,
         observer: None,
+        plan: None,
     };
     let report = prune(&Repo::open(repo)?, &options, control)?;
     for failure in &report.failures {

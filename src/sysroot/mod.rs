@@ -4,6 +4,7 @@
 //! deployment (checkouts, boot files, deployment refs), and then [`prune`](crate::prune) takes the place of its
 //! prune, with refs at depth 0 and all deployments as roots.
 
+mod future;
 mod libostree;
 mod status;
 
@@ -11,6 +12,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use self::future::plan;
 use self::libostree::Sysroot;
 pub use self::status::{status, DeploymentStatus, SysrootStatus};
 use crate::control::{Control, Phase};
@@ -18,7 +20,7 @@ use crate::error::{Error, Result};
 use crate::mark::retention::{Keep, Retention};
 use crate::mark::roots::Start;
 use crate::mark::RootSource;
-use crate::prune::{lock_both, prune_within, PruneOptions, Surroundings};
+use crate::prune::{lock_both, prune_within, PlanUse, PruneOptions, Surroundings};
 use crate::repo::config::LockTimeout;
 use crate::repo::lock::{poll, Attempt, LockKind};
 use crate::repo::refs::Ref;
@@ -30,8 +32,8 @@ use crate::workers::{contain_panic, Impact};
 const SYNC_TICK: Duration = Duration::from_millis(5);
 
 /// How a cleanup is run.
-#[derive(Debug, Clone, Copy)]
-pub struct CleanupOptions {
+#[derive(Clone, Copy)]
+pub struct CleanupOptions<'a> {
     /// Only find out what pruning would delete.
     pub dry_run: bool,
     /// Number of threads; None: as suits the impact.
@@ -40,6 +42,10 @@ pub struct CleanupOptions {
     pub impact: Impact,
     /// How long to wait for a lock each time; None: as the repository's settings say.
     pub lock_timeout: Option<LockTimeout>,
+    /// Stop after this many bytes were freed.
+    pub max_freed: Option<u64>,
+    /// Delete by this plan. One that must cover all and does not is not used.
+    pub plan: Option<PlanUse<'a>>,
 }
 
 /// Cleans up the sysroot at `path`, as `ostree admin cleanup` does.
@@ -63,12 +69,15 @@ pub fn cleanup(path: &Path, options: &CleanupOptions, control: &Control) -> Resu
     });
     match result {
         Err(Error::Cancelled(None)) => Err(Error::Cancelled(Some(Box::default()))),
+        Err(Error::OutOfTime) => {
+            Ok(PruneReport { unfinished: Some(Error::OutOfTime.to_string()), ..PruneReport::default() })
+        }
         other => other,
     }
 }
 
 fn cleanup_in_this_thread(path: &Path, options: &CleanupOptions, control: &Control) -> Result<PruneReport> {
-    let CleanupOptions { dry_run, jobs, impact, lock_timeout } = *options;
+    let CleanupOptions { dry_run, jobs, impact, lock_timeout, max_freed, plan } = *options;
     let repo_path = path.join("ostree/repo");
     // Before anything is removed: is it a repository that we know how to prune?
     let timeout = lock_timeout.unwrap_or(Repo::open(&repo_path)?.config().lock_timeout);
@@ -97,14 +106,23 @@ fn cleanup_in_this_thread(path: &Path, options: &CleanupOptions, control: &Contr
         jobs,
         impact,
         lock_timeout,
-        max_freed: None,
+        max_freed,
         deltas_of: None,
         observer: None,
+        plan,
     };
-    let report = prune_within(&repo, &mut owner, &options, control)?;
-    match if dry_run { Ok(()) } else { make_durable(&repo, control) } {
+    let report = match prune_within(&repo, &mut owner, &options, control) {
+        Err(Error::StalePlan(reason)) if plan.is_some_and(|plan| plan.must_cover) => {
+            let options = PruneOptions { plan: None, ..options };
+            let report = prune_within(&repo, &mut owner, &options, control)?;
+            PruneReport { plan_refused: Some(reason), ..report }
+        }
+        other => other?,
+    };
+    match if dry_run || report.unfinished.is_some() { Ok(()) } else { make_durable(&repo, control) } {
         Ok(()) => Ok(report),
         Err(Error::Cancelled(_)) => Err(Error::Cancelled(Some(Box::new(report)))),
+        Err(Error::OutOfTime) => Ok(PruneReport { unfinished: Some(Error::OutOfTime.to_string()), ..report }),
         Err(error) => Err(error),
     }
 }
