@@ -47,6 +47,7 @@ fn crawl(repo: &Path, jobs: Option<NonZeroUsize>) -> Duration {
         max_freed: None,
         deltas_of: None,
         observer: None,
+        plan: None,
     };
     let report = prune(&Repo::open(repo).unwrap(), &options, &Control::new()).unwrap();
     assert!(report.objects_total() > 0);

@@ -29,8 +29,14 @@ fn main() -> ExitCode {
     let result = match (args.first().map(String::as_str), args.get(1).map(Path::new), jobs) {
         (Some("prune"), Some(repo), Ok(jobs)) => prune_refs_only(repo, jobs, &control),
         (Some("cleanup"), Some(sysroot), Ok(jobs)) => {
-            let options =
-                CleanupOptions { dry_run: false, jobs: Some(jobs), impact: Impact::Full, lock_timeout: None };
+            let options = CleanupOptions {
+                dry_run: false,
+                jobs: Some(jobs),
+                impact: Impact::Full,
+                lock_timeout: None,
+                max_freed: None,
+                plan: None,
+            };
             cleanup(sysroot, &options, &control).map(|_| ())
         }
         _ => {

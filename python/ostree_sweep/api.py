@@ -193,6 +193,7 @@ def plan(
 def apply(
     plan: PrunePlan | str | os.PathLike[str],
     *,
+    sysroot: str | os.PathLike[str] | None = None,
     stamp: str | os.PathLike[str] | None = None,
     time_budget_s: float | None = None,
     max_freed: int | None = None,
@@ -211,6 +212,7 @@ def apply(
 
     Args:
         plan: the plan, or the file that holds it.
+        sysroot: where the plan's sysroot is now; None: where it was.
         stamp: the stamp's path; None: `.cleanup` in the physical root.
         time_budget_s: stop after so many seconds, waits for locks included.
         max_freed: stop when this many bytes are freed. Not for dry runs.
@@ -232,7 +234,7 @@ def apply(
     found = prune_plan(loaded.summary(), os.fspath(path))
     if found.sysroot is not None:
         return _clean_up(
-            found.sysroot,
+            found.sysroot if sysroot is None else sysroot,
             loaded,
             None,
             must_cover=False,

@@ -138,8 +138,8 @@ class PlanPlaces:
         root = os.fspath(sysroot)
         below = os.path.join(root, "sysroot")
         is_running = os.path.samefile(root, "/")
-        physical = below if is_running or os.path.exists(os.path.join(below, "ostree")) else root
-        lasting = os.path.join(physical, "ostree/sweep.plan")
+        self._physical = below if is_running or os.path.exists(os.path.join(below, "ostree")) else root
+        lasting = os.path.join(self._physical, "ostree/sweep.plan")
         self.paths = (_RUNTIME_PLACE, lasting) if is_running else (lasting,)
 
     def find(self) -> str | None:
@@ -153,10 +153,9 @@ class PlanPlaces:
             OSError: it can't be written.
         """
         for path in self.paths:
-            directory = os.path.dirname(path)
             if path == _RUNTIME_PLACE:
-                os.makedirs(directory, mode=0o755, exist_ok=True)
-            run_writable(directory, partial(plan.write, path))
+                os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+            run_writable(self._physical, partial(plan.write, path))
         return self.paths[-1]
 
     def snapshot(self) -> dict[str, tuple[int, int, int]]:
@@ -176,4 +175,4 @@ class PlanPlaces:
         """
         for path, identity in self.snapshot().items():
             if known.get(path) == identity:
-                run_writable(os.path.dirname(path), partial(os.unlink, path))
+                run_writable(self._physical, partial(os.unlink, path))

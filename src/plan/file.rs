@@ -27,6 +27,7 @@ use super::{Header, Identity, Plan};
 use crate::error::{Error, Result};
 use crate::mark::census::DIRECTORIES;
 use crate::repo::object::{Checksum, ObjectName, ObjectType};
+use crate::repo::replace_file;
 
 const MAGIC: &[u8; 8] = b"OSTSWEEP";
 const VERSION: u32 = 1;
@@ -107,19 +108,20 @@ impl Plan {
 
     /// Writes it to `path` durably, in place of what was there.
     pub fn write(&self, path: &Path) -> Result<()> {
-        let io = |error| Error::io(path, plain(error));
-        let directory =
-            path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let mut file = tempfile::NamedTempFile::new_in(directory).map_err(io)?;
-        let mut out = std::io::BufWriter::new(Hashing { inner: &mut file, hash: Sha256::new() });
-        self.encode(&mut out).map_err(io)?;
-        let checksum = out.into_inner().map_err(|error| io(error.into_error()))?.hash.finalize();
-        file.write_all(&checksum).map_err(io)?;
-        file.as_file().sync_all().map_err(io)?;
-        file.persist(path).map_err(|error| io(error.error))?;
-        File::open(directory)
-            .and_then(|directory| directory.sync_all())
-            .map_err(|error| Error::io(directory, error))
+        let io = |error| Error::io(path, error);
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let name = path.file_name().ok_or_else(|| io(std::io::ErrorKind::IsADirectory.into()))?;
+        let mut bytes = Vec::with_capacity(self.entries.len() * Entry::LEN);
+        self.encode(&mut bytes).map_err(io)?;
+        let checksum = Sha256::digest(&bytes);
+        bytes.extend_from_slice(&checksum);
+        let directory = openat(CWD, parent, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+            .map_err(|error| Error::io(parent, error))?;
+        // Others may be at the same.
+        let mut scratch = name.to_owned();
+        scratch.push(format!(".{}", std::process::id()));
+        replace_file(&directory, name, &scratch, &bytes).map_err(io)?;
+        rustix::fs::fsync(&directory).map_err(|error| Error::io(parent, error))
     }
 
     fn encode(&self, out: &mut impl Write) -> std::io::Result<()> {
@@ -200,13 +202,6 @@ impl Plan {
     }
 }
 
-/// The kernel's own error, which a temporary file wraps in one that names the temporary file.
-fn plain(error: std::io::Error) -> std::io::Error {
-    let source = error.get_ref().and_then(std::error::Error::source);
-    let code = source.and_then(|source| source.downcast_ref::<std::io::Error>()?.raw_os_error());
-    code.map_or(error, std::io::Error::from_raw_os_error)
-}
-
 fn take<'a>(bytes: &mut &'a [u8], length: usize) -> Option<&'a [u8]> {
     let (taken, rest) = bytes.split_at_checked(length)?;
     *bytes = rest;
@@ -217,22 +212,4 @@ fn number(bytes: &mut &[u8]) -> Option<u32> {
     let (taken, rest) = bytes.split_first_chunk()?;
     *bytes = rest;
     Some(u32::from_le_bytes(*taken))
-}
-
-/// Writes through and hashes what it writes.
-struct Hashing<W> {
-    inner: W,
-    hash: Sha256,
-}
-
-impl<W: Write> Write for Hashing<W> {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        let written = self.inner.write(bytes)?;
-        self.hash.update(&bytes[..written]);
-        Ok(written)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        self.inner.flush()
-    }
 }

@@ -95,6 +95,7 @@ def apply(options: argparse.Namespace, token: CancellationToken) -> Result:
     with terminal_bar() as bar:
         report = api.apply(
             path,
+            sysroot=options.sysroot if options.plan is None else None,
             time_budget_s=options.time_budget_s,
             max_freed=options.max_freed,
             dry_run=options.dry_run,
