@@ -66,6 +66,7 @@ def prune(
     jobs: int | None,
     impact: str,
     lock_timeout_s: float | None,
+    lock_slice_s: float,
     names: Callable[[str], object] | None,
     cancelled: Callable[[], bool] | None,
     progress: _ProgressFn | None,
@@ -77,6 +78,7 @@ def cleanup(
     jobs: int | None,
     impact: str,
     lock_timeout_s: float | None,
+    lock_slice_s: float,
     cancelled: Callable[[], bool] | None,
     progress: _ProgressFn | None,
 ) -> _PruneReport: ...

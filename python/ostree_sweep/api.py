@@ -5,6 +5,7 @@ Common arguments:
     jobs: worker threads; None leaves it to the core.
     lock_timeout_s: for how many seconds to wait for a lock that another process holds. None: the repository's
         `core.lock-timeout-secs`; 0: not at all; negative: for ever.
+    lock_slice_s: for how many seconds to hold a lock in one go, about, and keep others waiting.
     cancellable: asked about every 50 ms whether to stop.
     progress: called at most ten times a second, and once at the end for sure.
 
@@ -58,6 +59,7 @@ def auto_cleanup(
     impact: str = "idle",
     jobs: int | None = None,
     lock_timeout_s: float | None = None,
+    lock_slice_s: float = 0.1,
     cancellable: Cancellable | None = None,
     progress: ProgressCallback | None = None,
 ) -> CleanupReport:
@@ -70,7 +72,7 @@ def auto_cleanup(
         sysroot: a physical root, or the root of a booted deployment.
         stamp: the stamp's path; None: `.cleanup` in the physical root.
         dry_run: delete nothing, take no exclusive lock, and report what would be done.
-        impact, jobs, lock_timeout_s, cancellable, progress: see the module.
+        impact, jobs, lock_timeout_s, lock_slice_s, cancellable, progress: see the module.
 
     Raises:
         OSError, OstreeSweepError, ValueError: see the module.
@@ -86,6 +88,7 @@ def auto_cleanup(
         impact=impact,
         jobs=jobs,
         lock_timeout_s=lock_timeout_s,
+        lock_slice_s=lock_slice_s,
         cancellable=cancellable,
         progress=progress,
     )
@@ -99,6 +102,7 @@ def cleanup(
     impact: str = "balanced",
     jobs: int | None = None,
     lock_timeout_s: float | None = None,
+    lock_slice_s: float = 0.1,
     cancellable: Cancellable | None = None,
     progress: ProgressCallback | None = None,
 ) -> CleanupReport:
@@ -110,7 +114,7 @@ def cleanup(
         sysroot: a physical root, or the root of a booted deployment.
         stamp: the stamp's path; None: `.cleanup` in the physical root.
         dry_run: delete nothing, take no exclusive lock, and report what would be done.
-        impact, jobs, lock_timeout_s, cancellable, progress: see the module.
+        impact, jobs, lock_timeout_s, lock_slice_s, cancellable, progress: see the module.
 
     Raises:
         OSError, OstreeSweepError, ValueError: see the module.
@@ -126,6 +130,7 @@ def cleanup(
         impact=impact,
         jobs=jobs,
         lock_timeout_s=lock_timeout_s,
+        lock_slice_s=lock_slice_s,
     )
     report = _watched(work, cleanup_report, cancellable, progress)
     if found is not None and not dry_run and not report.failures:
@@ -153,6 +158,7 @@ def prune(
     impact: str = "full",
     jobs: int | None = None,
     lock_timeout_s: float | None = None,
+    lock_slice_s: float = 0.1,
     names: Callable[[str], object] | None = None,
     cancellable: Cancellable | None = None,
     progress: ProgressCallback | None = None,
@@ -182,7 +188,7 @@ def prune(
         max_freed: stop when this many bytes are freed. Not for dry runs.
         dry_run: delete nothing, take no exclusive lock, and report what would be done.
         names: called with the name, `CHECKSUM.TYPE`, of each pruned object.
-        impact, jobs, lock_timeout_s, cancellable, progress: see the module.
+        impact, jobs, lock_timeout_s, lock_slice_s, cancellable, progress: see the module.
 
     Raises:
         OSError, OstreeSweepError, ValueError: see the module.
@@ -222,6 +228,7 @@ def prune(
         impact=impact,
         jobs=jobs,
         lock_timeout_s=lock_timeout_s,
+        lock_slice_s=lock_slice_s,
         names=names,
     )
     return _complete(_watched(work, prune_report, cancellable, progress))

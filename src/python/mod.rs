@@ -36,7 +36,7 @@ mod _core {
     #[pyfunction]
     #[pyo3(signature = (
         repo, *, refs_only, commit_only, keep, keep_by_ref, required_refs, protected, unreferenced_since, delete_commit, deltas_of,
-        max_freed, dry_run, jobs, impact, lock_timeout_s, names, cancelled, progress
+        max_freed, dry_run, jobs, impact, lock_timeout_s, lock_slice_s, names, cancelled, progress
     ))]
     #[allow(clippy::too_many_arguments)]
     fn prune(
@@ -56,6 +56,7 @@ mod _core {
         jobs: Option<usize>,
         impact: &str,
         lock_timeout_s: Option<f64>,
+        lock_slice_s: f64,
         names: Option<Py<PyAny>>,
         cancelled: Option<Py<PyAny>>,
         progress: Option<Py<PyAny>>,
@@ -76,6 +77,7 @@ mod _core {
         let deltas_of = deltas_of.as_deref().map(parse_checksum).transpose()?;
         let (jobs, impact, lock_timeout) =
             (parse_jobs(jobs)?, parse_impact(impact)?, parse_timeout(lock_timeout_s)?);
+        let lock_slice = parse_slice(lock_slice_s)?;
         let report =
             supervise(py, &Callbacks { cancelled, progress, names }, impact, |control, observer| {
                 let options = PruneOptions {
@@ -84,6 +86,7 @@ mod _core {
                     jobs,
                     impact,
                     lock_timeout,
+                    lock_slice,
                     max_freed,
                     deltas_of,
                     observer,
@@ -102,7 +105,9 @@ mod _core {
     }
 
     #[pyfunction]
-    #[pyo3(signature = (sysroot, *, dry_run, jobs, impact, lock_timeout_s, cancelled, progress))]
+    #[pyo3(signature = (
+        sysroot, *, dry_run, jobs, impact, lock_timeout_s, lock_slice_s, cancelled, progress
+    ))]
     #[allow(clippy::too_many_arguments)]
     fn cleanup(
         py: Python,
@@ -111,12 +116,14 @@ mod _core {
         jobs: Option<usize>,
         impact: &str,
         lock_timeout_s: Option<f64>,
+        lock_slice_s: f64,
         cancelled: Option<Py<PyAny>>,
         progress: Option<Py<PyAny>>,
     ) -> PyResult<PruneDict> {
         let (jobs, impact, lock_timeout) =
             (parse_jobs(jobs)?, parse_impact(impact)?, parse_timeout(lock_timeout_s)?);
-        let options = CleanupOptions { dry_run, jobs, impact, lock_timeout };
+        let lock_slice = parse_slice(lock_slice_s)?;
+        let options = CleanupOptions { dry_run, jobs, impact, lock_timeout, lock_slice };
         let callbacks = Callbacks { cancelled, progress, names: None };
         let report = supervise(py, &callbacks, impact, |control, _| {
             crate::sysroot::cleanup(&sysroot, &options, control)
@@ -175,6 +182,14 @@ mod _core {
             Some(seconds) => Duration::try_from_secs_f64(seconds)
                 .map(|limit| Some(LockTimeout::After(limit)))
                 .map_err(|error| PyValueError::new_err(format!("lock_timeout_s: {error}"))),
+        }
+    }
+
+    fn parse_slice(seconds: f64) -> PyResult<Duration> {
+        if seconds.is_finite() && seconds > 0.0 {
+            Ok(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX))
+        } else {
+            Err(PyValueError::new_err(format!("lock_slice_s must be finite and more than 0, not {seconds}")))
         }
     }
 }

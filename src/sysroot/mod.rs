@@ -40,6 +40,8 @@ pub struct CleanupOptions {
     pub impact: Impact,
     /// How long to wait for a lock each time; None: as the repository's settings say.
     pub lock_timeout: Option<LockTimeout>,
+    /// How long others are kept waiting at most, give or take the time to look at what changed.
+    pub lock_slice: Duration,
 }
 
 /// Cleans up the sysroot at `path`, as `ostree admin cleanup` does.
@@ -68,7 +70,7 @@ pub fn cleanup(path: &Path, options: &CleanupOptions, control: &Control) -> Resu
 }
 
 fn cleanup_in_this_thread(path: &Path, options: &CleanupOptions, control: &Control) -> Result<PruneReport> {
-    let CleanupOptions { dry_run, jobs, impact, lock_timeout } = *options;
+    let CleanupOptions { dry_run, jobs, impact, lock_timeout, lock_slice } = *options;
     let repo_path = path.join("ostree/repo");
     // Before anything is removed: is it a repository that we know how to prune?
     let timeout = lock_timeout.unwrap_or(Repo::open(&repo_path)?.config().lock_timeout);
@@ -97,6 +99,7 @@ fn cleanup_in_this_thread(path: &Path, options: &CleanupOptions, control: &Contr
         jobs,
         impact,
         lock_timeout,
+        lock_slice,
         max_freed: None,
         deltas_of: None,
         observer: None,

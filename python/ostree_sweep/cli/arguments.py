@@ -188,6 +188,13 @@ def _work() -> _Parser:
         metavar="SECONDS",
         help="how long to wait for a lock; -1: for ever (default: the repository's setting)",
     )
+    parser.add_argument(
+        "--lock-slice",
+        dest="lock_slice_s",
+        type=_positive_seconds,
+        metavar="SECONDS",
+        help="how long to keep others waiting for a lock, about (default: 0.1)",
+    )
     return parser
 
 
@@ -213,6 +220,13 @@ def _seconds(text: str) -> float:
         seconds = math.nan
     if not math.isfinite(seconds):
         raise argparse.ArgumentTypeError(f"no number of seconds: '{text}'")
+    return seconds
+
+
+def _positive_seconds(text: str) -> float:
+    seconds = _seconds(text)
+    if seconds <= 0:
+        raise argparse.ArgumentTypeError(f"not more than 0 seconds: '{text}'")
     return seconds
 
 
