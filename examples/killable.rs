@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use ostree_sweep::control::Phase;
 use ostree_sweep::mark::retention::{Keep, Retention};
-use ostree_sweep::prune::{prune, PruneOptions};
+use ostree_sweep::prune::{prune, PruneOptions, LOCK_SLICE};
 use ostree_sweep::repo::Repo;
 use ostree_sweep::sysroot::{cleanup, CleanupOptions};
 use ostree_sweep::workers::Impact;
@@ -36,6 +36,7 @@ fn main() -> ExitCode {
                 lock_timeout: None,
                 max_freed: None,
                 plan: None,
+                lock_slice: LOCK_SLICE,
             };
             cleanup(sysroot, &options, &control).map(|_| ())
         }
@@ -60,6 +61,7 @@ fn prune_refs_only(repo: &Path, jobs: NonZeroUsize, control: &Control) -> Result
         jobs: Some(jobs),
         impact: Impact::Full,
         lock_timeout: None,
+        lock_slice: LOCK_SLICE,
         max_freed: None,
         deltas_of: None,
         observer: None,

@@ -31,8 +31,11 @@ use crate::sweep::objects::{Context, Notice, Pass};
 use crate::sweep::{commits, leftovers, Seen};
 use crate::workers::{contain_panic, Crew, Impact};
 
-/// How long others are kept waiting at most, give or take the time to look at what changed.
-const SLICE: Duration = Duration::from_millis(100);
+/// How long the exclusive lock is held in one go unless something else is asked for.
+pub const LOCK_SLICE: Duration = Duration::from_millis(100);
+
+/// A slice that is as good as endless, and that a clock can still be put forward by.
+const LONGEST_SLICE: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// How long the lock is left free between slices at least: time for a process that sleeps in the kernel to wake up
 /// and take it. Who tries once a second is noticed; see [`Waiters`].
@@ -63,6 +66,8 @@ pub struct PruneOptions<'a> {
     pub impact: Impact,
     /// How long to wait for the lock each time; None: as the repository's settings say.
     pub lock_timeout: Option<LockTimeout>,
+    /// How long others are kept waiting at most, give or take the time to look at what changed.
+    pub lock_slice: Duration,
     /// Stop after this many bytes were freed, at an object's end. Not for a dry run, which has no order to stop in.
     pub max_freed: Option<u64>,
     /// Remove all static deltas that lead to this commit, even if it stays.
@@ -132,8 +137,18 @@ pub(crate) fn prune_within(
     control: &Control,
 ) -> Result<PruneReport> {
     let start = Instant::now();
-    let PruneOptions { retention, dry_run, jobs, impact, lock_timeout, max_freed, deltas_of, observer, plan } =
-        *options;
+    let PruneOptions {
+        retention,
+        dry_run,
+        jobs,
+        impact,
+        lock_timeout,
+        lock_slice,
+        max_freed,
+        deltas_of,
+        observer,
+        plan,
+    } = *options;
     if let Some(PlanUse { plan, .. }) = plan {
         plan.check_repo(repo)?;
     }
@@ -155,6 +170,7 @@ pub(crate) fn prune_within(
         must_cover: plan.is_some_and(|plan| plan.must_cover),
         surroundings,
         lock: &lock,
+        slice: lock_slice.min(LONGEST_SLICE),
         mark: match plan {
             Some(PlanUse { plan, .. }) => Mark::resume(repo, plan, crew, control)?,
             None => Mark::new(repo, retention, crew, control),
@@ -207,6 +223,7 @@ struct Run<'a> {
     must_cover: bool,
     surroundings: &'a mut dyn Surroundings,
     lock: &'a Lock,
+    slice: Duration,
     mark: Mark<'a>,
     report: PruneReport,
 }
@@ -300,7 +317,7 @@ impl Run<'_> {
         let begin = Instant::now();
         self.mark.look_again(self.surroundings)?;
         // Where looking takes long, as over a network, work as long again, or there were no progress.
-        let deadline = Instant::now() + SLICE.max(begin.elapsed());
+        let deadline = Instant::now() + self.slice.max(begin.elapsed());
         let mut touched = Vec::new();
         while !matches!(stage, Stage::Barrier(_) | Stage::Done) && Instant::now() < deadline {
             self.step(stage, deadline, &mut touched)?;

@@ -125,6 +125,7 @@ def apply(
     jobs: int | None,
     impact: str,
     lock_timeout_s: float | None,
+    lock_slice_s: float,
     cancelled: Callable[[], bool] | None,
     progress: _ProgressFn | None,
 ) -> _PruneReport: ...
@@ -139,6 +140,7 @@ def prune(
     jobs: int | None,
     impact: str,
     lock_timeout_s: float | None,
+    lock_slice_s: float,
     names: Callable[[str], object] | None,
     cancelled: Callable[[], bool] | None,
     progress: _ProgressFn | None,
@@ -154,6 +156,7 @@ def cleanup(
     jobs: int | None,
     impact: str,
     lock_timeout_s: float | None,
+    lock_slice_s: float,
     cancelled: Callable[[], bool] | None,
     progress: _ProgressFn | None,
 ) -> _PruneReport: ...

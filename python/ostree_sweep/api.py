@@ -5,6 +5,7 @@ Common arguments:
     jobs: worker threads; None leaves it to the core.
     lock_timeout_s: for how many seconds to wait for a lock that another process holds. None: the repository's
         `core.lock-timeout-secs`; 0: not at all; negative: for ever.
+    lock_slice_s: for how many seconds to hold a lock in one go, about, and keep others waiting.
     cancellable: asked about every 50 ms whether to stop.
     progress: called at most ten times a second, and once at the end for sure.
 
@@ -63,6 +64,7 @@ def auto_cleanup(
     impact: str = "idle",
     jobs: int | None = None,
     lock_timeout_s: float | None = None,
+    lock_slice_s: float = 0.1,
     cancellable: Cancellable | None = None,
     progress: ProgressCallback | None = None,
 ) -> CleanupReport:
@@ -76,7 +78,7 @@ def auto_cleanup(
         sysroot: a physical root, or the root of a booted deployment.
         stamp: the stamp's path; None: `.cleanup` in the physical root.
         dry_run: delete nothing, take no exclusive lock, and report what would be done.
-        impact, jobs, lock_timeout_s, cancellable, progress: see the module.
+        impact, jobs, lock_timeout_s, lock_slice_s, cancellable, progress: see the module.
 
     Raises:
         OSError, OstreeSweepError, ValueError: see the module.
@@ -94,6 +96,7 @@ def auto_cleanup(
         impact=impact,
         jobs=jobs,
         lock_timeout_s=lock_timeout_s,
+        lock_slice_s=lock_slice_s,
         cancellable=cancellable,
         progress=progress,
     )
@@ -107,6 +110,7 @@ def cleanup(
     impact: str = "balanced",
     jobs: int | None = None,
     lock_timeout_s: float | None = None,
+    lock_slice_s: float = 0.1,
     cancellable: Cancellable | None = None,
     progress: ProgressCallback | None = None,
 ) -> CleanupReport:
@@ -118,7 +122,7 @@ def cleanup(
         sysroot: a physical root, or the root of a booted deployment.
         stamp: the stamp's path; None: `.cleanup` in the physical root.
         dry_run: delete nothing, take no exclusive lock, and report what would be done.
-        impact, jobs, lock_timeout_s, cancellable, progress: see the module.
+        impact, jobs, lock_timeout_s, lock_slice_s, cancellable, progress: see the module.
 
     Raises:
         OSError, OstreeSweepError, ValueError: see the module.
@@ -133,6 +137,7 @@ def cleanup(
         impact=impact,
         jobs=jobs,
         lock_timeout_s=lock_timeout_s,
+        lock_slice_s=lock_slice_s,
         cancellable=cancellable,
         progress=progress,
     )
@@ -201,6 +206,7 @@ def apply(
     impact: str = "balanced",
     jobs: int | None = None,
     lock_timeout_s: float | None = None,
+    lock_slice_s: float = 0.1,
     cancellable: Cancellable | None = None,
     progress: ProgressCallback | None = None,
 ) -> PruneReport:
@@ -217,7 +223,7 @@ def apply(
         time_budget_s: stop after so many seconds, waits for locks included.
         max_freed: stop when this many bytes are freed. Not for dry runs.
         dry_run: delete nothing, take no exclusive lock, and report what would be done.
-        impact, jobs, lock_timeout_s, cancellable, progress: see the module.
+        impact, jobs, lock_timeout_s, lock_slice_s, cancellable, progress: see the module.
 
     Raises:
         StalePlanError: the plan is damaged, not to be trusted, or was made for another repository.
@@ -245,6 +251,7 @@ def apply(
             impact=impact,
             jobs=jobs,
             lock_timeout_s=lock_timeout_s,
+            lock_slice_s=lock_slice_s,
             cancellable=cancellable,
             progress=progress,
         )
@@ -258,6 +265,7 @@ def apply(
         impact=impact,
         jobs=jobs,
         lock_timeout_s=lock_timeout_s,
+        lock_slice_s=lock_slice_s,
     )
     return _complete(_watched(work, prune_report, cancellable, progress))
 
@@ -282,6 +290,7 @@ def prune(
     impact: str = "full",
     jobs: int | None = None,
     lock_timeout_s: float | None = None,
+    lock_slice_s: float = 0.1,
     names: Callable[[str], object] | None = None,
     cancellable: Cancellable | None = None,
     progress: ProgressCallback | None = None,
@@ -311,7 +320,7 @@ def prune(
         max_freed: stop when this many bytes are freed. Not for dry runs.
         dry_run: delete nothing, take no exclusive lock, and report what would be done.
         names: called with the name, `CHECKSUM.TYPE`, of each pruned object.
-        impact, jobs, lock_timeout_s, cancellable, progress: see the module.
+        impact, jobs, lock_timeout_s, lock_slice_s, cancellable, progress: see the module.
 
     Raises:
         OSError, OstreeSweepError, ValueError: see the module.
@@ -347,6 +356,7 @@ def prune(
         impact=impact,
         jobs=jobs,
         lock_timeout_s=lock_timeout_s,
+        lock_slice_s=lock_slice_s,
         names=names,
     )
     return _complete(_watched(work, prune_report, cancellable, progress))
@@ -382,6 +392,7 @@ def _clean_up(
     impact: str,
     jobs: int | None,
     lock_timeout_s: float | None,
+    lock_slice_s: float,
     time_budget_s: float | None = None,
     max_freed: int | None = None,
 ) -> CleanupReport:
@@ -401,6 +412,7 @@ def _clean_up(
         impact=impact,
         jobs=jobs,
         lock_timeout_s=lock_timeout_s,
+        lock_slice_s=lock_slice_s,
     )
     report = _watched(work, cleanup_report, cancellable, progress)
     report = dataclasses.replace(report, plan_refused=plan_refused or report.plan_refused)

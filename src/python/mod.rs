@@ -51,8 +51,8 @@ mod _core {
 
     #[pyfunction]
     #[pyo3(signature = (
-        repo, *, retention, delete_commit, deltas_of, max_freed, dry_run, jobs, impact, lock_timeout_s, names,
-        cancelled, progress
+        repo, *, retention, delete_commit, deltas_of, max_freed, dry_run, jobs, impact, lock_timeout_s,
+        lock_slice_s, names, cancelled, progress
     ))]
     #[allow(clippy::too_many_arguments)]
     fn prune(
@@ -66,6 +66,7 @@ mod _core {
         jobs: Option<usize>,
         impact: &str,
         lock_timeout_s: Option<f64>,
+        lock_slice_s: f64,
         names: Option<Py<PyAny>>,
         cancelled: Option<Py<PyAny>>,
         progress: Option<Py<PyAny>>,
@@ -75,6 +76,7 @@ mod _core {
         let deltas_of = deltas_of.as_deref().map(parse_checksum).transpose()?;
         let (jobs, impact, lock_timeout) =
             (parse_jobs(jobs)?, parse_impact(impact)?, parse_timeout(lock_timeout_s)?);
+        let lock_slice = parse_slice(lock_slice_s)?;
         let report =
             supervise(py, &Callbacks { cancelled, progress, names }, impact, |control, observer| {
                 let options = PruneOptions {
@@ -83,6 +85,7 @@ mod _core {
                     jobs,
                     impact,
                     lock_timeout,
+                    lock_slice,
                     max_freed,
                     deltas_of,
                     observer,
@@ -160,7 +163,8 @@ mod _core {
 
     #[pyfunction]
     #[pyo3(signature = (
-        repo, *, plan, max_freed, time_budget_s, dry_run, jobs, impact, lock_timeout_s, cancelled, progress
+        repo, *, plan, max_freed, time_budget_s, dry_run, jobs, impact, lock_timeout_s, lock_slice_s,
+        cancelled, progress
     ))]
     #[allow(clippy::too_many_arguments)]
     fn apply(
@@ -173,18 +177,20 @@ mod _core {
         jobs: Option<usize>,
         impact: &str,
         lock_timeout_s: Option<f64>,
+        lock_slice_s: f64,
         cancelled: Option<Py<PyAny>>,
         progress: Option<Py<PyAny>>,
     ) -> PyResult<PruneDict> {
         let (jobs, impact, lock_timeout) =
             (parse_jobs(jobs)?, parse_impact(impact)?, parse_timeout(lock_timeout_s)?);
-        let time_budget = parse_budget(time_budget_s)?;
+        let (lock_slice, time_budget) = (parse_slice(lock_slice_s)?, parse_budget(time_budget_s)?);
         let options = PruneOptions {
             retention: &Retention::default(),
             dry_run,
             jobs,
             impact,
             lock_timeout,
+            lock_slice,
             max_freed,
             deltas_of: None,
             observer: None,
@@ -209,8 +215,8 @@ mod _core {
 
     #[pyfunction]
     #[pyo3(signature = (
-        sysroot, *, plan, must_cover, max_freed, time_budget_s, dry_run, jobs, impact, lock_timeout_s, cancelled,
-        progress
+        sysroot, *, plan, must_cover, max_freed, time_budget_s, dry_run, jobs, impact, lock_timeout_s,
+        lock_slice_s, cancelled, progress
     ))]
     #[allow(clippy::too_many_arguments)]
     fn cleanup(
@@ -224,14 +230,16 @@ mod _core {
         jobs: Option<usize>,
         impact: &str,
         lock_timeout_s: Option<f64>,
+        lock_slice_s: f64,
         cancelled: Option<Py<PyAny>>,
         progress: Option<Py<PyAny>>,
     ) -> PyResult<PruneDict> {
         let (jobs, impact, lock_timeout) =
             (parse_jobs(jobs)?, parse_impact(impact)?, parse_timeout(lock_timeout_s)?);
+        let lock_slice = parse_slice(lock_slice_s)?;
         let time_budget = parse_budget(time_budget_s)?;
         let plan = plan.as_ref().map(|plan| PlanUse { plan: &plan.get().0, must_cover });
-        let options = CleanupOptions { dry_run, jobs, impact, lock_timeout, max_freed, plan };
+        let options = CleanupOptions { dry_run, jobs, impact, lock_timeout, lock_slice, max_freed, plan };
         let callbacks = Callbacks { cancelled, progress, names: None };
         let report = supervise(py, &callbacks, impact, |control, _| {
             if let Some(time) = time_budget {
@@ -318,6 +326,14 @@ mod _core {
             Some(seconds) => Duration::try_from_secs_f64(seconds)
                 .map(|limit| Some(LockTimeout::After(limit)))
                 .map_err(|error| PyValueError::new_err(format!("lock_timeout_s: {error}"))),
+        }
+    }
+
+    fn parse_slice(seconds: f64) -> PyResult<Duration> {
+        if seconds.is_finite() && seconds > 0.0 {
+            Ok(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX))
+        } else {
+            Err(PyValueError::new_err(format!("lock_slice_s must be finite and more than 0, not {seconds}")))
         }
     }
 }

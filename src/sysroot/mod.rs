@@ -42,6 +42,8 @@ pub struct CleanupOptions<'a> {
     pub impact: Impact,
     /// How long to wait for a lock each time; None: as the repository's settings say.
     pub lock_timeout: Option<LockTimeout>,
+    /// How long others are kept waiting at most, give or take the time to look at what changed.
+    pub lock_slice: Duration,
     /// Stop after this many bytes were freed.
     pub max_freed: Option<u64>,
     /// Delete by this plan. One that must cover all and does not is not used.
@@ -77,7 +79,7 @@ pub fn cleanup(path: &Path, options: &CleanupOptions, control: &Control) -> Resu
 }
 
 fn cleanup_in_this_thread(path: &Path, options: &CleanupOptions, control: &Control) -> Result<PruneReport> {
-    let CleanupOptions { dry_run, jobs, impact, lock_timeout, max_freed, plan } = *options;
+    let CleanupOptions { dry_run, jobs, impact, lock_timeout, lock_slice, max_freed, plan } = *options;
     let repo_path = path.join("ostree/repo");
     // Before anything is removed: is it a repository that we know how to prune?
     let timeout = lock_timeout.unwrap_or(Repo::open(&repo_path)?.config().lock_timeout);
@@ -106,6 +108,7 @@ fn cleanup_in_this_thread(path: &Path, options: &CleanupOptions, control: &Contr
         jobs,
         impact,
         lock_timeout,
+        lock_slice,
         max_freed,
         deltas_of: None,
         observer: None,

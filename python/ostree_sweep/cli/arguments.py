@@ -61,18 +61,22 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_version(parser)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    common, work, sysroot = _common(), _work(), _sysroot()
+    common, work, slices, sysroot = _common(), _work(), _slices(), _sysroot()
 
     def add(name: str, summary: str, *parents: _Parser) -> _Parser:
         return commands.add_parser(
             name, parents=parents, help=summary, description=summary, allow_abbrev=False
         )
 
-    cleanup = add("cleanup", "Clean a sysroot up, as 'ostree admin cleanup' does", sysroot, work, common)
+    cleanup = add(
+        "cleanup", "Clean a sysroot up, as 'ostree admin cleanup' does", sysroot, work, slices, common
+    )
     cleanup.add_argument("--auto", action="store_true", help="only if the stamp is there")
     cleanup.add_argument("--dry-run", action="store_true", help="only say what would be deleted")
 
-    prune = add("prune", "Delete a repository's unreachable objects, as 'ostree prune' does", work, common)
+    prune = add(
+        "prune", "Delete a repository's unreachable objects, as 'ostree prune' does", work, slices, common
+    )
     prune.add_argument(
         "--repo",
         metavar="PATH",
@@ -102,7 +106,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_retention(plan)
 
-    apply = add("apply", "Delete by a plan what is still unreachable", sysroot, work, common)
+    apply = add("apply", "Delete by a plan what is still unreachable", sysroot, work, slices, common)
     apply.add_argument("plan", metavar="PLAN", nargs="?", help="its file (default: the sysroot's own plan)")
     apply.add_argument("--dry-run", action="store_true", help="only say what would be deleted")
     apply.add_argument(
@@ -217,6 +221,18 @@ def _work() -> _Parser:
     return parser
 
 
+def _slices() -> _Parser:
+    parser = _Parser(add_help=False, argument_default=argparse.SUPPRESS)
+    parser.add_argument(
+        "--lock-slice",
+        dest="lock_slice_s",
+        type=_positive_seconds,
+        metavar="SECONDS",
+        help="how long to keep others waiting for a lock, about (default: 0.1)",
+    )
+    return parser
+
+
 def _sysroot() -> _Parser:
     parser = _Parser(add_help=False)
     _add_sysroot(parser)
@@ -243,6 +259,13 @@ def _seconds(text: str) -> float:
         seconds = math.nan
     if not math.isfinite(seconds):
         raise argparse.ArgumentTypeError(f"no number of seconds: '{text}'")
+    return seconds
+
+
+def _positive_seconds(text: str) -> float:
+    seconds = _seconds(text)
+    if seconds <= 0:
+        raise argparse.ArgumentTypeError(f"not more than 0 seconds: '{text}'")
     return seconds
 
 

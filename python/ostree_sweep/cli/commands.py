@@ -157,7 +157,9 @@ COMMANDS: dict[str, Callable[[argparse.Namespace, CancellationToken], Result]] =
 def _work_options(options: argparse.Namespace) -> dict[str, Any]:
     """What was given of the options that have their defaults in the package's calls."""
     given = vars(options)
-    return {name: given[name] for name in ("impact", "jobs", "lock_timeout_s") if name in given}
+    return {
+        name: given[name] for name in ("impact", "jobs", "lock_timeout_s", "lock_slice_s") if name in given
+    }
 
 
 def _retention(options: argparse.Namespace) -> RetentionOptions:
