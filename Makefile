@@ -59,6 +59,7 @@ lint: build ## check format, lints and types
 bench: build ## measure side by side with ostree and flatpak
 	$(BIN)/python benches/side_by_side.py
 	$(BIN)/python benches/waiting.py
+	$(BIN)/python benches/plans.py
 
 clean: ## remove all that was built
 	cargo clean
