@@ -12,7 +12,7 @@ pub(crate) mod verdict;
 
 use std::os::fd::OwnedFd;
 
-use rustix::fs::{statat, unlinkat, AtFlags};
+use rustix::fs::{statat, syncfs, unlinkat, AtFlags};
 use rustix::io::Errno;
 
 use crate::fault::{self, Step};
@@ -30,7 +30,14 @@ pub(crate) fn remove(directory: &OwnedFd, path: &str, dry_run: bool) -> std::io:
     let removed = statat(directory, path, AtFlags::SYMLINK_NOFOLLOW).and_then(|stat| {
         if !dry_run {
             fault::before(Step::Unlink);
-            unlinkat(directory, path, AtFlags::empty())?;
+            match unlinkat(directory, path, AtFlags::empty()) {
+                // On btrfs even that takes room, and what was deleted before gives its own back with a commit.
+                Err(Errno::NOSPC) => {
+                    syncfs(directory)?;
+                    unlinkat(directory, path, AtFlags::empty())?;
+                }
+                other => other?,
+            }
         }
         Ok(u64::try_from(stat.st_size).unwrap_or(0))
     });
