@@ -6,13 +6,20 @@ use std::time::Duration;
 
 use ostree::gio;
 use ostree::gio::prelude::*;
+use ostree::glib::{Bytes, Variant, VariantDict, VariantTy};
+use rustix::fs::{linkat, openat, AtFlags, Mode, OFlags, CWD};
+use rustix::io::Errno;
 
 use crate::control::Control;
 use crate::error::{Error, Result};
 use crate::repo::object::Checksum;
+use crate::repo::read_small;
 
 /// The sysroot's lock, below its path.
 pub(super) const LOCK_FILE: &str = "ostree/lock";
+
+/// Where libostree keeps what it knows of the deployment that is staged on the running system.
+const STAGED: &str = "/run/ostree/staged-deployment";
 
 /// How often a running call of libostree's is checked for cancellation.
 const TICK: Duration = Duration::from_millis(20);
@@ -24,7 +31,8 @@ impl Sysroot {
     /// Loads the sysroot at `path` to look at it.
     pub fn open(path: &Path) -> Result<Self> {
         let sysroot = ostree::Sysroot::new(Some(&gio::File::for_path(path)));
-        sysroot.load(gio::Cancellable::NONE).map_err(error)?;
+        sysroot.initialize().map_err(error)?;
+        load(&sysroot)?;
         Ok(Self(sysroot))
     }
 
@@ -42,8 +50,22 @@ impl Sysroot {
     }
 
     /// Takes the sysroot's lock if nobody else has it.
-    pub fn try_lock(&self) -> Result<bool> {
-        self.0.try_lock().map_err(error)
+    ///
+    /// libostree removes the lock file on release, and creates it anew to lock. Where a full disk has no room for
+    /// that, a hard link to another file is as good, and takes none.
+    pub fn try_lock(&self, path: &Path) -> Result<bool> {
+        let is_full = |error: &ostree::glib::Error| error.matches(gio::IOErrorEnum::NoSpace);
+        let lock = path.join(LOCK_FILE);
+        let result = match self.0.try_lock() {
+            Err(error) if is_full(&error) => {
+                match linkat(CWD, path.join("ostree/repo/config"), CWD, &lock, AtFlags::empty()) {
+                    Ok(()) | Err(Errno::EXIST) => self.0.try_lock(),
+                    Err(_) => Err(error),
+                }
+            }
+            other => other,
+        };
+        result.map_err(|cause| if is_full(&cause) { Error::io(lock, Errno::NOSPC) } else { error(cause) })
     }
 
     pub fn unlock(&self) {
@@ -86,8 +108,33 @@ impl Sysroot {
     /// # Locking
     /// To be called with the sysroot's lock held, and the repository's not: it opens a transaction of its own.
     pub fn prepare_cleanup(&self, control: &Control) -> Result<()> {
-        self.0.load(gio::Cancellable::NONE).map_err(error)?;
+        load(&self.0)?;
         cancellable(control, |cancellable| self.0.prepare_cleanup(Some(cancellable)))
+    }
+}
+
+/// Loads the deployments of an initialized sysroot.
+fn load(sysroot: &ostree::Sysroot) -> Result<()> {
+    if sysroot.is_booted() {
+        check_staged()?;
+    }
+    sysroot.load(gio::Cancellable::NONE).map_err(error)
+}
+
+/// Fails if there is a staged deployment of which libostree could not tell what it deploys: it takes that for none.
+fn check_staged() -> Result<()> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let content = match openat(CWD, STAGED, flags, Mode::empty()) {
+        Ok(file) => read_small(&file).map_err(|error| Error::io(STAGED, error))?,
+        Err(Errno::NOENT) => return Ok(()),
+        Err(error) => return Err(Error::io(STAGED, error)),
+    };
+    let value = Variant::from_bytes_with_type(&Bytes::from_owned(content), VariantTy::VARDICT);
+    let target = VariantDict::new(Some(&value)).lookup_value("target", Some(VariantTy::VARDICT));
+    if value.is_normal_form() && target.is_some() {
+        Ok(())
+    } else {
+        Err(Error::corrupt(STAGED, "it describes no deployment"))
     }
 }
 
@@ -123,6 +170,8 @@ fn error(error: ostree::glib::Error) -> Error {
         Error::Cancelled(None)
     } else if error.matches(gio::IOErrorEnum::WouldBlock) {
         Error::Busy(error.message().to_owned())
+    } else if error.matches(gio::IOErrorEnum::NoSpace) {
+        Error::NoSpace(error.message().to_owned())
     } else {
         Error::Sysroot(error.message().to_owned())
     }
