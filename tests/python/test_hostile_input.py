@@ -1,4 +1,4 @@
-"""What others may have put into a repository: refused by name, left alone, or removed, and never waited for."""
+"""What others may have put into a repository: refused by name, left alone or removed, never waited for."""
 
 from __future__ import annotations
 
@@ -193,6 +193,18 @@ def nul(path: Path) -> None:
 def test_refs_that_are_none(repo: Path, name: str, make: Callable[[Path], None]) -> None:
     make(repo / "refs" / "heads" / name)
     refuses(repo, f"refs/heads/{name}")
+
+
+def test_no_device_is_opened(repo: Path, tmp_path: Path) -> None:
+    """To open one can be enough to set it going."""
+    link_to_a_device(repo / "refs" / "heads" / "new")
+    trace = tmp_path / "trace"
+    strace = ("strace", "-f", "-y", "-o", str(trace), "-e", "trace=openat")
+    command = [*strace, str(COMMAND), *PRUNE, f"--repo={repo}"]
+    assert subprocess.run(command, check=False, capture_output=True, timeout=60).returncode == 1
+    opened = trace.read_text(encoding="utf-8", errors="replace")
+    assert "/refs/heads>" in opened
+    assert "/dev/zero" not in opened
 
 
 @pytest.mark.parametrize("make", [fifo, directory, endless, link_to_a_device, nul])
