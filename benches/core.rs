@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use ostree_sweep::mark::retention::{Keep, Retention};
-use ostree_sweep::prune::{prune, PruneOptions};
+use ostree_sweep::prune::{prune, PruneOptions, LOCK_SLICE};
 use ostree_sweep::repo::Repo;
 use ostree_sweep::workers::Impact;
 use ostree_sweep::Control;
@@ -44,9 +44,11 @@ fn crawl(repo: &Path, jobs: Option<NonZeroUsize>) -> Duration {
         jobs,
         impact: Impact::Full,
         lock_timeout: None,
+        lock_slice: LOCK_SLICE,
         max_freed: None,
         deltas_of: None,
         observer: None,
+        plan: None,
     };
     let report = prune(&Repo::open(repo).unwrap(), &options, &Control::new()).unwrap();
     assert!(report.objects_total() > 0);

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use ostree_sweep::control::Phase;
 use ostree_sweep::mark::retention::{Keep, Retention};
-use ostree_sweep::prune::{prune, PruneOptions};
+use ostree_sweep::prune::{prune, PruneOptions, LOCK_SLICE};
 use ostree_sweep::repo::Repo;
 use ostree_sweep::sysroot::{cleanup, CleanupOptions};
 use ostree_sweep::workers::Impact;
@@ -29,8 +29,15 @@ fn main() -> ExitCode {
     let result = match (args.first().map(String::as_str), args.get(1).map(Path::new), jobs) {
         (Some("prune"), Some(repo), Ok(jobs)) => prune_refs_only(repo, jobs, &control),
         (Some("cleanup"), Some(sysroot), Ok(jobs)) => {
-            let options =
-                CleanupOptions { dry_run: false, jobs: Some(jobs), impact: Impact::Full, lock_timeout: None };
+            let options = CleanupOptions {
+                dry_run: false,
+                jobs: Some(jobs),
+                impact: Impact::Full,
+                lock_timeout: None,
+                max_freed: None,
+                plan: None,
+                lock_slice: LOCK_SLICE,
+            };
             cleanup(sysroot, &options, &control).map(|_| ())
         }
         _ => {
@@ -54,9 +61,11 @@ fn prune_refs_only(repo: &Path, jobs: NonZeroUsize, control: &Control) -> Result
         jobs: Some(jobs),
         impact: Impact::Full,
         lock_timeout: None,
+        lock_slice: LOCK_SLICE,
         max_freed: None,
         deltas_of: None,
         observer: None,
+        plan: None,
     };
     let report = prune(&Repo::open(repo)?, &options, control)?;
     for failure in &report.failures {

@@ -1,6 +1,7 @@
 //! The caller's hold on a running operation: cancel it, watch its progress.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicU8, Ordering};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
@@ -68,6 +69,7 @@ pub struct Control {
     /// Zero stands for "not known".
     total: AtomicU64,
     bytes_freed: AtomicU64,
+    deadline: OnceLock<Instant>,
 }
 
 impl Control {
@@ -86,6 +88,14 @@ impl Control {
         self.cancelled.load(Ordering::Relaxed)
     }
 
+    /// Has the run stop after `time`, as if it was cancelled, but with success. Can be called once.
+    pub fn limit_time(&self, time: Duration) {
+        // None: so far away that it is no limit.
+        if let Some(deadline) = Instant::now().checked_add(time) {
+            let _ = self.deadline.set(deadline);
+        }
+    }
+
     /// Progress as of now.
     pub fn snapshot(&self) -> Snapshot {
         let phase = usize::from(self.phase.load(Ordering::Relaxed));
@@ -98,10 +108,12 @@ impl Control {
         }
     }
 
-    /// Fails once the run was cancelled. Called between any two steps that could take long.
+    /// Fails once the run was cancelled or its time is over. Called between any two steps that could take long.
     pub(crate) fn check(&self) -> Result<()> {
         if self.is_cancelled() {
             Err(Error::Cancelled(None))
+        } else if self.deadline.get().is_some_and(|deadline| Instant::now() >= *deadline) {
+            Err(Error::OutOfTime)
         } else {
             Ok(())
         }

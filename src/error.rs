@@ -35,6 +35,9 @@ pub enum Error {
     /// The options ask for what can't be done with what is there.
     #[error("{0}")]
     Refused(String),
+    /// A plan can't be used: it was made for other circumstances, or can't be trusted.
+    #[error("plan: {0}")]
+    StalePlan(String),
     /// A lock stayed busy for as long as we were told to wait.
     #[error("Locking {} failed: another process holds the lock (waited {waited_s:.0} s)", .path.display())]
     LockTimeout {
@@ -49,6 +52,9 @@ pub enum Error {
     /// The caller cancelled the run; the report says what was done before.
     #[error("Operation was cancelled")]
     Cancelled(Option<Box<PruneReport>>),
+    /// The time that the run was given is over.
+    #[error("the time budget is used up")]
+    OutOfTime,
     /// A system call failed.
     #[error("{}: {source}", .path.display())]
     Io {

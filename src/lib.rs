@@ -10,6 +10,7 @@
 //! * [`mark`] finds out what is live.
 //! * [`sweep`] deletes the rest.
 //! * [`prune`](mod@prune) is the one file that knows the order of phases and locks.
+//! * [`plan`] remembers what is to go, so that it can be swept later without a crawl.
 //! * [`sysroot`] does for a whole sysroot what `ostree admin cleanup` does.
 //! * [`control`], [`report`] and [`error`] are what goes in and comes out along the way.
 //!
@@ -22,6 +23,7 @@ pub mod control;
 pub mod error;
 mod fault;
 pub mod mark;
+pub mod plan;
 pub mod prune;
 pub mod repo;
 pub mod report;

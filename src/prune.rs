@@ -19,6 +19,7 @@ use crate::mark::census::DIRECTORIES;
 use crate::mark::retention::Retention;
 use crate::mark::roots::Start;
 use crate::mark::{Mark, RootSource};
+use crate::plan::Plan;
 use crate::repo::config::LockTimeout;
 use crate::repo::lock::{poll, Attempt, Held, Lock, LockKind};
 use crate::repo::object::{Checksum, ObjectName, ObjectType};
@@ -26,20 +27,31 @@ use crate::repo::refs::{list, Ref};
 use crate::repo::waiters::Waiters;
 use crate::repo::Repo;
 use crate::report::PruneReport;
-use crate::sweep::objects::{Context, Observer, Pass};
-use crate::sweep::{commits, leftovers};
+use crate::sweep::objects::{Context, Notice, Pass};
+use crate::sweep::{commits, leftovers, Seen};
 use crate::workers::{contain_panic, Crew, Impact};
 
-/// How long others are kept waiting at most, give or take the time to look at what changed.
-const SLICE: Duration = Duration::from_millis(100);
+/// How long the exclusive lock is held in one go unless something else is asked for.
+pub const LOCK_SLICE: Duration = Duration::from_millis(100);
+
+/// A slice that is as good as endless, and that a clock can still be put forward by.
+const LONGEST_SLICE: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// How long the lock is left free between slices at least: time for a process that sleeps in the kernel to wake up
 /// and take it. Who tries once a second is noticed; see [`Waiters`].
 const GAP: Duration = Duration::from_millis(10);
 
-/// How often, and after what time, a dry run looks again for objects that a writer may be moving into place.
-const RETRIES: u32 = 5;
-const RETRY_AFTER: Duration = Duration::from_millis(100);
+/// Receives the name of every object that is pruned.
+pub type Observer<'a> = &'a (dyn Fn(ObjectName) + Sync);
+
+/// A plan to delete by.
+#[derive(Clone, Copy)]
+pub struct PlanUse<'a> {
+    /// The plan.
+    pub plan: &'a Plan,
+    /// Refuse it, before anything is deleted, if it no longer covers all that is to go.
+    pub must_cover: bool,
+}
 
 /// What to prune, and how.
 #[derive(Clone, Copy)]
@@ -54,12 +66,16 @@ pub struct PruneOptions<'a> {
     pub impact: Impact,
     /// How long to wait for the lock each time; None: as the repository's settings say.
     pub lock_timeout: Option<LockTimeout>,
+    /// How long others are kept waiting at most, give or take the time to look at what changed.
+    pub lock_slice: Duration,
     /// Stop after this many bytes were freed, at an object's end. Not for a dry run, which has no order to stop in.
     pub max_freed: Option<u64>,
     /// Remove all static deltas that lead to this commit, even if it stays.
     pub deltas_of: Option<Checksum>,
     /// Told the name of every object that is pruned, or would be.
     pub observer: Option<Observer<'a>>,
+    /// Delete by a plan instead of crawling. What to keep is as it was when the plan was made.
+    pub plan: Option<PlanUse<'a>>,
 }
 
 /// The sysroot around a repository, if there is one.
@@ -71,7 +87,7 @@ pub(crate) trait Surroundings: RootSource {
 }
 
 /// A repository that stands alone.
-struct Alone;
+pub(crate) struct Alone;
 
 impl RootSource for Alone {
     fn roots(&mut self) -> Result<Vec<Start>> {
@@ -121,17 +137,45 @@ pub(crate) fn prune_within(
     control: &Control,
 ) -> Result<PruneReport> {
     let start = Instant::now();
-    let PruneOptions { retention, dry_run, jobs, impact, lock_timeout, max_freed, deltas_of, observer } =
-        *options;
+    let PruneOptions {
+        retention,
+        dry_run,
+        jobs,
+        impact,
+        lock_timeout,
+        lock_slice,
+        max_freed,
+        deltas_of,
+        observer,
+        plan,
+    } = *options;
+    if let Some(PlanUse { plan, .. }) = plan {
+        plan.check_repo(repo)?;
+    }
     let lock = if dry_run { repo.lock_for_reading(lock_timeout) } else { repo.lock(lock_timeout)? };
     let crew = Crew::new(jobs, impact);
+    let notify = |object, _: &Seen| observer.into_iter().for_each(|observer| observer(object));
     let mut run = Run {
-        context: Context { repo, control, crew, dry_run, max_freed, deltas_of, observer },
-        commit_only: retention.commit_only,
+        context: Context {
+            repo,
+            control,
+            crew,
+            dry_run,
+            max_freed,
+            deltas_of,
+            observer: observer.is_some().then_some(&notify as Notice),
+            plan: plan.map(|plan| plan.plan),
+        },
+        commit_only: plan.map_or(retention, |plan| plan.plan.retention()).commit_only,
+        must_cover: plan.is_some_and(|plan| plan.must_cover),
         surroundings,
         lock: &lock,
-        mark: Mark::new(repo, retention, crew, control),
-        report: PruneReport { dry_run, ..PruneReport::default() },
+        slice: lock_slice.min(LONGEST_SLICE),
+        mark: match plan {
+            Some(PlanUse { plan, .. }) => Mark::resume(repo, plan, crew, control)?,
+            None => Mark::new(repo, retention, crew, control),
+        },
+        report: PruneReport { dry_run, by_plan: plan.is_some(), ..PruneReport::default() },
     };
     let result = contain_panic(|| if dry_run { run.tell() } else { run.sweep() });
     let mut report = run.report;
@@ -142,6 +186,10 @@ pub(crate) fn prune_within(
     control.enter(Phase::Done, 0);
     match result {
         Ok(()) => Ok(report),
+        Err(Error::OutOfTime) => {
+            report.unfinished = Some(Error::OutOfTime.to_string());
+            Ok(report)
+        }
         Err(Error::Cancelled(_)) => Err(Error::Cancelled(Some(Box::new(report)))),
         Err(error) => Err(error),
     }
@@ -172,8 +220,10 @@ pub(crate) fn lock_both<'a>(
 struct Run<'a> {
     context: Context<'a>,
     commit_only: bool,
+    must_cover: bool,
     surroundings: &'a mut dyn Surroundings,
     lock: &'a Lock,
+    slice: Duration,
     mark: Mark<'a>,
     report: PruneReport,
 }
@@ -196,14 +246,8 @@ impl Run<'_> {
         let control = self.context.control;
         let _shared = self.lock.acquire(LockKind::Shared, control)?;
         self.mark.look(self.surroundings)?;
-        // Writers hold the shared lock too: give them time to finish what they are at.
-        for _ in 0..RETRIES {
-            if self.mark.find_missing()? {
-                break;
-            }
-            control.sleep(RETRY_AFTER)?;
-        }
-        self.mark.confirm_missing()?;
+        self.check_cover()?;
+        self.mark.wait_for_missing()?;
 
         control.enter(Phase::Sweep, DIRECTORIES as u64);
         let pass = if self.commit_only { Pass::over_commits() } else { Pass::over_all() };
@@ -220,6 +264,7 @@ impl Run<'_> {
             let _shared = self.lock.acquire(LockKind::Shared, control)?;
             self.mark.look_first(self.surroundings)?;
         }
+        self.check_cover()?;
         let mut waiters = Waiters::watch(self.lock.path());
         let mut stage = Stage::Commits(None);
         let result = loop {
@@ -248,6 +293,17 @@ impl Run<'_> {
         result
     }
 
+    /// Takes note if a plan does not cover all that is to go, or refuses it then.
+    fn check_cover(&mut self) -> Result<()> {
+        match self.mark.uncovered() {
+            Some(reason) if self.must_cover => Err(Error::StalePlan(reason.to_owned())),
+            reason => {
+                self.report.unfinished = reason.map(ToOwned::to_owned);
+                Ok(())
+            }
+        }
+    }
+
     /// Takes the locks, looks at what changed, deletes for a while, and releases the locks.
     fn slice(&mut self, stage: &mut Stage) -> Result<()> {
         let exclusive = lock_both(self.surroundings, self.lock, LockKind::Exclusive, self.context.control)?;
@@ -261,7 +317,7 @@ impl Run<'_> {
         let begin = Instant::now();
         self.mark.look_again(self.surroundings)?;
         // Where looking takes long, as over a network, work as long again, or there were no progress.
-        let deadline = Instant::now() + SLICE.max(begin.elapsed());
+        let deadline = Instant::now() + self.slice.max(begin.elapsed());
         let mut touched = Vec::new();
         while !matches!(stage, Stage::Barrier(_) | Stage::Done) && Instant::now() < deadline {
             self.step(stage, deadline, &mut touched)?;
@@ -327,6 +383,7 @@ impl Run<'_> {
             }
             Stage::Trees(pass) | Stage::Files(pass) if self.context.is_exhausted() => {
                 self.report.merge(pass.finish().0);
+                self.report.unfinished = Some("as much was freed as was asked for".into());
                 Stage::Leftovers
             }
             Stage::Trees(pass) if pass.remaining() == 0 => {

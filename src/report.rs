@@ -36,6 +36,12 @@ pub struct PruneReport {
     pub by_type: BTreeMap<ObjectType, Tally>,
     /// Static deltas removed because the commit they lead to is gone.
     pub deltas_pruned: u64,
+    /// Whether candidates came from a plan and not from a crawl.
+    pub by_plan: bool,
+    /// Why there was a plan and it was not used.
+    pub plan_refused: Option<String>,
+    /// Why something that is to go was left on purpose.
+    pub unfinished: Option<String>,
     /// Items that could not be removed.
     pub failures: Vec<Failure>,
     /// The longest time without a break that the repository's exclusive lock was held.
@@ -76,6 +82,8 @@ impl PruneReport {
         }
         next.deltas_pruned += self.deltas_pruned;
         next.failures.extend(self.failures);
+        next.by_plan |= self.by_plan;
+        next.plan_refused = self.plan_refused.or(next.plan_refused);
         next.exclusive_lock_longest = next.exclusive_lock_longest.max(self.exclusive_lock_longest);
         next.exclusive_lock_total += self.exclusive_lock_total;
         next.duration += self.duration;

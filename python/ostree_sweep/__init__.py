@@ -6,7 +6,7 @@
 The same calls, awaitable, are in `ostree_sweep.aio`; the note that cleanup is due is `ostree_sweep.stamp`.
 """
 
-from .api import auto_cleanup, cleanup, prune
+from .api import apply, auto_cleanup, cleanup, plan, prune
 from .cancellation import Cancellable, CancellationToken
 from .errors import (
     CorruptRepoError,
@@ -15,8 +15,10 @@ from .errors import (
     OperationCancelled,
     OstreeSweepError,
     PartialCleanupError,
+    StalePlanError,
     UnsupportedRepoError,
 )
+from .plans import Dropped, ObjectTotal, PlanRoot, PrunePlan
 from .progress import Progress
 from .reports import CleanupReport, Failure, ObjectTally, PruneReport
 from .retention import Keep, Policy
@@ -26,19 +28,26 @@ __all__ = [
     "CancellationToken",
     "CleanupReport",
     "CorruptRepoError",
+    "Dropped",
     "Failure",
     "Keep",
     "LockTimeoutError",
     "NotARepoError",
     "ObjectTally",
+    "ObjectTotal",
     "OperationCancelled",
     "OstreeSweepError",
     "PartialCleanupError",
+    "PlanRoot",
     "Policy",
     "Progress",
+    "PrunePlan",
     "PruneReport",
+    "StalePlanError",
     "UnsupportedRepoError",
+    "apply",
     "auto_cleanup",
     "cleanup",
+    "plan",
     "prune",
 ]

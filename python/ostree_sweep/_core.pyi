@@ -2,11 +2,21 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
-from typing import Literal, TypedDict
+from typing import Literal, TypedDict, final
 
 from typing_extensions import TypeAlias
 
-__all__ = ["cleanup", "format_size", "parse_date", "prune", "status"]
+__all__ = [
+    "Plan",
+    "apply",
+    "cleanup",
+    "format_size",
+    "parse_date",
+    "plan_repo",
+    "plan_sysroot",
+    "prune",
+    "status",
+]
 
 _StrPath: TypeAlias = str | PathLike[str]
 _ProgressFn: TypeAlias = Callable[[str, int, int | None, int], object]
@@ -27,6 +37,9 @@ class _PruneReport(TypedDict):
     bytes_freed: int
     by_type: dict[str, _Tally]
     deltas_pruned: int
+    by_plan: bool
+    plan_refused: str | None
+    unfinished: str | None
     failures: list[_Failure]
     exclusive_lock_longest_s: float
     exclusive_lock_total_s: float
@@ -49,16 +62,77 @@ class _Status(TypedDict):
     repo_lock: Literal["free", "shared", "exclusive"]
     sysroot_locked: bool
 
+class _Retention(TypedDict):
+    refs_only: bool
+    commit_only: bool
+    keep: tuple[int, int | None] | None
+    keep_by_ref: Mapping[str, tuple[int, int | None]]
+    required_refs: Sequence[str]
+    protected: Sequence[str]
+    unreferenced_since: int | None
+
+class _Total(TypedDict):
+    objects: int
+    bytes: int
+
+class _Dropped(TypedDict):
+    commit: str
+    names: list[str]
+    alone: _Total
+    shared: _Total
+
+class _PlanSummary(TypedDict):
+    made_at: int
+    sysroot: str | None
+    repo: str
+    roots: list[tuple[str, str]]
+    dropped: list[_Dropped]
+    by_type: dict[str, _Total]
+
+@final
+class Plan:
+    @staticmethod
+    def read(path: _StrPath) -> Plan: ...
+    def write(self, path: _StrPath) -> None: ...
+    def summary(self) -> _PlanSummary: ...
+
+def plan_repo(
+    repo: _StrPath,
+    *,
+    retention: _Retention,
+    jobs: int | None,
+    impact: str,
+    lock_timeout_s: float | None,
+    cancelled: Callable[[], bool] | None,
+    progress: _ProgressFn | None,
+) -> Plan: ...
+def plan_sysroot(
+    sysroot: _StrPath,
+    *,
+    jobs: int | None,
+    impact: str,
+    lock_timeout_s: float | None,
+    cancelled: Callable[[], bool] | None,
+    progress: _ProgressFn | None,
+) -> Plan: ...
+def apply(
+    repo: _StrPath,
+    *,
+    plan: Plan,
+    max_freed: int | None,
+    time_budget_s: float | None,
+    dry_run: bool,
+    jobs: int | None,
+    impact: str,
+    lock_timeout_s: float | None,
+    lock_slice_s: float,
+    cancelled: Callable[[], bool] | None,
+    progress: _ProgressFn | None,
+) -> _PruneReport: ...
 def prune(
     repo: _StrPath,
     *,
-    refs_only: bool,
-    commit_only: bool,
-    keep: tuple[int, int | None] | None,
-    keep_by_ref: Mapping[str, tuple[int, int | None]],
-    required_refs: Sequence[str],
-    protected: Sequence[str],
-    unreferenced_since: int | None,
+    retention: _Retention,
     delete_commit: str | None,
     deltas_of: str | None,
     max_freed: int | None,
@@ -66,6 +140,7 @@ def prune(
     jobs: int | None,
     impact: str,
     lock_timeout_s: float | None,
+    lock_slice_s: float,
     names: Callable[[str], object] | None,
     cancelled: Callable[[], bool] | None,
     progress: _ProgressFn | None,
@@ -73,10 +148,15 @@ def prune(
 def cleanup(
     sysroot: _StrPath,
     *,
+    plan: Plan | None,
+    must_cover: bool,
+    max_freed: int | None,
+    time_budget_s: float | None,
     dry_run: bool,
     jobs: int | None,
     impact: str,
     lock_timeout_s: float | None,
+    lock_slice_s: float,
     cancelled: Callable[[], bool] | None,
     progress: _ProgressFn | None,
 ) -> _PruneReport: ...

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 _Report = TypeVar("_Report")
 
-__all__ = ["auto_cleanup", "cleanup", "prune"]
+__all__ = ["apply", "auto_cleanup", "cleanup", "plan", "prune"]
 
 
 def _awaitable(call: Callable[_P, _Report]) -> Callable[_P, Coroutine[Any, Any, _Report]]:
@@ -85,6 +85,8 @@ async def _run(
         thread.shutdown(wait=True)
 
 
+apply = _awaitable(api.apply)
 auto_cleanup = _awaitable(api.auto_cleanup)
 cleanup = _awaitable(api.cleanup)
+plan = _awaitable(api.plan)
 prune = _awaitable(api.prune)

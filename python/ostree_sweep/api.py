@@ -5,6 +5,7 @@ Common arguments:
     jobs: worker threads; None leaves it to the core.
     lock_timeout_s: for how many seconds to wait for a lock that another process holds. None: the repository's
         `core.lock-timeout-secs`; 0: not at all; negative: for ever.
+    lock_slice_s: for how many seconds to hold a lock in one go, about, and keep others waiting.
     cancellable: asked about every 50 ms whether to stop.
     progress: called at most ten times a second, and once at the end for sure.
 
@@ -22,10 +23,12 @@ Common errors:
 from __future__ import annotations
 
 import dataclasses
+import os
 from functools import partial
-from typing import TYPE_CHECKING, Callable, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Callable, TypeVar, cast
 
-from .errors import OperationCancelled, PartialCleanupError
+from .errors import OperationCancelled, PartialCleanupError, StalePlanError
+from .plans import PlanPlaces, PrunePlan, prune_plan
 from .progress import Progress, ProgressCallback, Throttle
 from .reports import (
     CleanupReport,
@@ -35,18 +38,21 @@ from .reports import (
     not_needed,
     prune_report,
 )
-from .retention import rules, seconds
+from .retention import core_retention
 from .stamp import CleanupStamp
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Collection, Mapping
 
-    from ._core import _PruneReport
+    from typing_extensions import Unpack
+
+    from ._core import Plan
     from .cancellation import Cancellable
-    from .retention import Date, Policy
+    from .retention import Date, Policy, RetentionOptions
     from .stamp import StampSnapshot
 
+_Raw = TypeVar("_Raw")
+_Result = TypeVar("_Result")
 _Report = TypeVar("_Report", bound=PruneReport)
 
 
@@ -58,19 +64,21 @@ def auto_cleanup(
     impact: str = "idle",
     jobs: int | None = None,
     lock_timeout_s: float | None = None,
+    lock_slice_s: float = 0.1,
     cancellable: Cancellable | None = None,
     progress: ProgressCallback | None = None,
 ) -> CleanupReport:
     """Cleans a sysroot up if a stamp asks for it, and removes that stamp once all is done.
 
-    Without a stamp it takes no lock, opens no repository, and returns a report with `ran` False. The stamp
+    Without a stamp it takes no lock, opens no repository, and returns a report with `ran` False. Where the
+    sysroot has a plan that covers all there is to do, it deletes by that; otherwise it crawls. The stamp
     stays after a failure, a cancellation or a dry run, and when somebody asked again meanwhile.
 
     Args:
         sysroot: a physical root, or the root of a booted deployment.
         stamp: the stamp's path; None: `.cleanup` in the physical root.
         dry_run: delete nothing, take no exclusive lock, and report what would be done.
-        impact, jobs, lock_timeout_s, cancellable, progress: see the module.
+        impact, jobs, lock_timeout_s, lock_slice_s, cancellable, progress: see the module.
 
     Raises:
         OSError, OstreeSweepError, ValueError: see the module.
@@ -79,13 +87,16 @@ def auto_cleanup(
         if progress is not None:
             progress(Progress("done", 0, 0, 0))
         return not_needed()
-    return cleanup(
+    return _clean_up(
         sysroot,
+        *_own_plan(sysroot),
+        must_cover=True,
         stamp=stamp,
         dry_run=dry_run,
         impact=impact,
         jobs=jobs,
         lock_timeout_s=lock_timeout_s,
+        lock_slice_s=lock_slice_s,
         cancellable=cancellable,
         progress=progress,
     )
@@ -99,6 +110,7 @@ def cleanup(
     impact: str = "balanced",
     jobs: int | None = None,
     lock_timeout_s: float | None = None,
+    lock_slice_s: float = 0.1,
     cancellable: Cancellable | None = None,
     progress: ProgressCallback | None = None,
 ) -> CleanupReport:
@@ -110,27 +122,152 @@ def cleanup(
         sysroot: a physical root, or the root of a booted deployment.
         stamp: the stamp's path; None: `.cleanup` in the physical root.
         dry_run: delete nothing, take no exclusive lock, and report what would be done.
+        impact, jobs, lock_timeout_s, lock_slice_s, cancellable, progress: see the module.
+
+    Raises:
+        OSError, OstreeSweepError, ValueError: see the module.
+    """
+    return _clean_up(
+        sysroot,
+        None,
+        None,
+        must_cover=True,
+        stamp=stamp,
+        dry_run=dry_run,
+        impact=impact,
+        jobs=jobs,
+        lock_timeout_s=lock_timeout_s,
+        lock_slice_s=lock_slice_s,
+        cancellable=cancellable,
+        progress=progress,
+    )
+
+
+def plan(
+    sysroot: str | os.PathLike[str] = "/",
+    *,
+    repo: str | os.PathLike[str] | None = None,
+    output: str | os.PathLike[str] | None = None,
+    impact: str = "idle",
+    jobs: int | None = None,
+    lock_timeout_s: float | None = None,
+    cancellable: Cancellable | None = None,
+    progress: ProgressCallback | None = None,
+    **retention: Unpack[RetentionOptions],
+) -> PrunePlan:
+    """Works out what will have to go, so that it can be deleted later without a crawl.
+
+    For a sysroot with a staged deployment that is what a cleanup deletes once it's finalized; without one,
+    what a cleanup deletes now. Deletes nothing, and holds the repository's shared lock.
+
+    Args:
+        sysroot: a physical root, or the root of a booted deployment.
+        repo: plan a prune of this repository instead.
+        output: the file to keep the plan in. None: a sysroot's own place, from which `auto_cleanup` takes
+            it; a repository's is not kept then.
+        retention: for a repository, what `prune` takes from `refs_only` to `policy`.
         impact, jobs, lock_timeout_s, cancellable, progress: see the module.
 
     Raises:
         OSError, OstreeSweepError, ValueError: see the module.
     """
-    requested = _stamp(sysroot, stamp)
-    found = requested.read()
     from . import core
 
+    options: dict[str, Any] = {"impact": impact, "jobs": jobs, "lock_timeout_s": lock_timeout_s}
+    if repo is not None:
+        work = partial(
+            core.plan_repo, os.path.abspath(repo), retention=core_retention(**retention), **options
+        )
+    elif retention:
+        raise ValueError("what to keep can be said for a repository only")
+    else:
+        work = partial(core.plan_sysroot, os.path.abspath(sysroot), **options)
+
+    def kept(made: Plan) -> PrunePlan:
+        path = None
+        if output is not None:
+            path = os.path.abspath(output)
+            made.write(path)
+        elif repo is None:
+            path = PlanPlaces(sysroot).write(made)
+        return prune_plan(made.summary(), path)
+
+    return _watched(work, kept, cancellable, progress)
+
+
+def apply(
+    plan: PrunePlan | str | os.PathLike[str],
+    *,
+    sysroot: str | os.PathLike[str] | None = None,
+    stamp: str | os.PathLike[str] | None = None,
+    time_budget_s: float | None = None,
+    max_freed: int | None = None,
+    dry_run: bool = False,
+    impact: str = "balanced",
+    jobs: int | None = None,
+    lock_timeout_s: float | None = None,
+    lock_slice_s: float = 0.1,
+    cancellable: Cancellable | None = None,
+    progress: ProgressCallback | None = None,
+) -> PruneReport:
+    """Deletes by a plan what is on it, is still unreachable, and is still the same file.
+
+    What it was made for decides: a sysroot is cleaned up, with a `CleanupReport`, and once nothing is left
+    to do its stamp and its own plan are removed; a repository is pruned. `unfinished` says if something is
+    left.
+
+    Args:
+        plan: the plan, or the file that holds it.
+        sysroot: where the plan's sysroot is now; None: where it was.
+        stamp: the stamp's path; None: `.cleanup` in the physical root.
+        time_budget_s: stop after so many seconds, waits for locks included.
+        max_freed: stop when this many bytes are freed. Not for dry runs.
+        dry_run: delete nothing, take no exclusive lock, and report what would be done.
+        impact, jobs, lock_timeout_s, lock_slice_s, cancellable, progress: see the module.
+
+    Raises:
+        StalePlanError: the plan is damaged, not to be trusted, or was made for another repository.
+        OSError, OstreeSweepError, ValueError: see the module.
+    """
+    path = plan.path if isinstance(plan, PrunePlan) else plan
+    if path is None:
+        raise ValueError("the plan is kept in no file")
+    if max_freed is not None and dry_run:
+        raise ValueError("Cannot specify both --max-freed and --dry-run")
+    from . import core
+
+    loaded = core.Plan.read(path)
+    found = prune_plan(loaded.summary(), os.fspath(path))
+    if found.sysroot is not None:
+        return _clean_up(
+            found.sysroot if sysroot is None else sysroot,
+            loaded,
+            None,
+            must_cover=False,
+            stamp=stamp,
+            time_budget_s=time_budget_s,
+            max_freed=max_freed,
+            dry_run=dry_run,
+            impact=impact,
+            jobs=jobs,
+            lock_timeout_s=lock_timeout_s,
+            lock_slice_s=lock_slice_s,
+            cancellable=cancellable,
+            progress=progress,
+        )
     work = partial(
-        core.cleanup,
-        sysroot,
+        core.apply,
+        found.repo,
+        plan=loaded,
+        max_freed=max_freed,
+        time_budget_s=time_budget_s,
         dry_run=dry_run,
         impact=impact,
         jobs=jobs,
         lock_timeout_s=lock_timeout_s,
+        lock_slice_s=lock_slice_s,
     )
-    report = _watched(work, cleanup_report, cancellable, progress)
-    if found is not None and not dry_run and not report.failures:
-        report = _remove_stamp(report, requested, found)
-    return _complete(report)
+    return _complete(_watched(work, prune_report, cancellable, progress))
 
 
 def prune(
@@ -153,6 +290,7 @@ def prune(
     impact: str = "full",
     jobs: int | None = None,
     lock_timeout_s: float | None = None,
+    lock_slice_s: float = 0.1,
     names: Callable[[str], object] | None = None,
     cancellable: Cancellable | None = None,
     progress: ProgressCallback | None = None,
@@ -182,7 +320,7 @@ def prune(
         max_freed: stop when this many bytes are freed. Not for dry runs.
         dry_run: delete nothing, take no exclusive lock, and report what would be done.
         names: called with the name, `CHECKSUM.TYPE`, of each pruned object.
-        impact, jobs, lock_timeout_s, cancellable, progress: see the module.
+        impact, jobs, lock_timeout_s, lock_slice_s, cancellable, progress: see the module.
 
     Raises:
         OSError, OstreeSweepError, ValueError: see the module.
@@ -193,28 +331,24 @@ def prune(
         raise ValueError("--static-deltas-only requires --delete-commit")
     if max_freed is not None and dry_run:
         raise ValueError("Cannot specify both --max-freed and --no-prune")
-    kept = rules(
+    retention = core_retention(
         refs_only=refs_only,
         depth=depth,
+        commit_only=commit_only,
         keep_younger_than=keep_younger_than,
         retain_branch_depth=retain_branch_depth or {},
         only_branches=only_branches,
         exclude_refs=exclude_refs,
+        protect_commits=protect_commits,
+        keep_unreferenced_younger_than=keep_unreferenced_younger_than,
         policy=policy,
     )
-    unreferenced = keep_unreferenced_younger_than
     from . import core
 
     work = partial(
         core.prune,
         repo,
-        refs_only=kept.refs_only,
-        commit_only=commit_only,
-        keep=None if kept.default is None else kept.default.as_tuple(),
-        keep_by_ref={name: keep.as_tuple() for name, keep in kept.by_ref.items()},
-        required_refs=kept.required,
-        protected=list(protect_commits),
-        unreferenced_since=None if unreferenced is None else seconds(unreferenced),
+        retention=retention,
         delete_commit=None if static_deltas_only else delete_commit,
         deltas_of=delete_commit if static_deltas_only else None,
         max_freed=max_freed,
@@ -222,6 +356,7 @@ def prune(
         impact=impact,
         jobs=jobs,
         lock_timeout_s=lock_timeout_s,
+        lock_slice_s=lock_slice_s,
         names=names,
     )
     return _complete(_watched(work, prune_report, cancellable, progress))
@@ -229,6 +364,64 @@ def prune(
 
 def _stamp(sysroot: str | os.PathLike[str], path: str | os.PathLike[str] | None) -> CleanupStamp:
     return CleanupStamp.for_sysroot(sysroot) if path is None else CleanupStamp(path)
+
+
+def _own_plan(sysroot: str | os.PathLike[str]) -> tuple[Plan | None, str | None]:
+    """The plan that a sysroot keeps, or why it can't be used."""
+    path = PlanPlaces(sysroot).find()
+    if path is None:
+        return None, None
+    from . import core
+
+    try:
+        return core.Plan.read(path), None
+    except (StalePlanError, OSError) as error:
+        return None, str(error)
+
+
+def _clean_up(
+    sysroot: str | os.PathLike[str],
+    plan: Plan | None,
+    plan_refused: str | None,
+    *,
+    must_cover: bool,
+    stamp: str | os.PathLike[str] | None,
+    dry_run: bool,
+    cancellable: Cancellable | None,
+    progress: ProgressCallback | None,
+    impact: str,
+    jobs: int | None,
+    lock_timeout_s: float | None,
+    lock_slice_s: float,
+    time_budget_s: float | None = None,
+    max_freed: int | None = None,
+) -> CleanupReport:
+    """Cleans up, by the plan if there is one; when all is done, removes the stamp and the own plan."""
+    requested, places = _stamp(sysroot, stamp), PlanPlaces(sysroot)
+    found, known = requested.read(), places.snapshot()
+    from . import core
+
+    work = partial(
+        core.cleanup,
+        sysroot,
+        plan=plan,
+        must_cover=must_cover,
+        max_freed=max_freed,
+        time_budget_s=time_budget_s,
+        dry_run=dry_run,
+        impact=impact,
+        jobs=jobs,
+        lock_timeout_s=lock_timeout_s,
+        lock_slice_s=lock_slice_s,
+    )
+    report = _watched(work, cleanup_report, cancellable, progress)
+    report = dataclasses.replace(report, plan_refused=plan_refused or report.plan_refused)
+    if not (dry_run or report.failures or report.unfinished):
+        if plan_refused is None:
+            places.remove(known)
+        if found is not None:
+            report = _remove_stamp(report, requested, found)
+    return _complete(report)
 
 
 def _remove_stamp(report: CleanupReport, stamp: CleanupStamp, found: StampSnapshot) -> CleanupReport:
@@ -240,12 +433,12 @@ def _remove_stamp(report: CleanupReport, stamp: CleanupStamp, found: StampSnapsh
 
 
 def _watched(
-    work: Callable[..., _PruneReport],
-    report_of: Callable[[_PruneReport], _Report],
+    work: Callable[..., _Raw],
+    result_of: Callable[[_Raw], _Result],
     cancellable: Cancellable | None,
     progress: ProgressCallback | None,
-) -> _Report:
-    """Runs the core's work; what it reports becomes a report of ours, be it done or cancelled."""
+) -> _Result:
+    """Runs the core's work; what comes of it becomes a result of ours, be it done or cancelled."""
     paced = None if progress is None else Throttle(progress)
     cancelled = None if cancellable is None else cancellable.is_cancelled
     try:
@@ -254,11 +447,11 @@ def _watched(
         if paced is not None:
             paced.flush()
         # The core knows nothing of our dataclasses.
-        raw_report = cast("_PruneReport | None", stopped.report)
-        raise OperationCancelled(raw_report and report_of(raw_report)) from None
+        raw_report = cast("_Raw | None", stopped.report)
+        raise OperationCancelled(cast("PruneReport | None", raw_report and result_of(raw_report))) from None
     if paced is not None:
         paced.flush()
-    return report_of(raw)
+    return result_of(raw)
 
 
 def _complete(report: _Report) -> _Report:

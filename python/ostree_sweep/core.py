@@ -5,7 +5,7 @@ Raises:
 """
 
 try:
-    from ._core import cleanup, format_size, parse_date, prune, status
+    from ._core import Plan, apply, cleanup, format_size, parse_date, plan_repo, plan_sysroot, prune, status
 except ImportError as error:
     if "libostree-1.so" not in str(error):
         raise
@@ -15,4 +15,14 @@ except ImportError as error:
     )
     raise ImportError(message, name=error.name, path=error.path) from error
 
-__all__ = ["cleanup", "format_size", "parse_date", "prune", "status"]
+__all__ = [
+    "Plan",
+    "apply",
+    "cleanup",
+    "format_size",
+    "parse_date",
+    "plan_repo",
+    "plan_sysroot",
+    "prune",
+    "status",
+]

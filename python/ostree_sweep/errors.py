@@ -35,6 +35,10 @@ class CorruptRepoError(OstreeSweepError):
         return str(self.args[0])
 
 
+class StalePlanError(OstreeSweepError):
+    """A plan can't be used: it is damaged, not to be trusted, or was made for another repository."""
+
+
 class LockTimeoutError(OstreeSweepError, TimeoutError):
     """Another process kept the repository's or the sysroot's lock for longer than we were to wait."""
 

@@ -62,6 +62,9 @@ class PruneReport:
         by_type: tallies by type of object: "commit", "dirmeta", "dirtree", "file", "payload-link", and the
             "file-xattrs" and "file-xattrs-link" of mode bare-split-xattrs.
         deltas_pruned: static deltas deleted.
+        by_plan: what was to go came from a plan and not from a crawl; then `objects_total` are the plan's.
+        plan_refused: why a plan that was there was not used; None: it was used, or there was none.
+        unfinished: why something that is to go was left on purpose, as when time was over; None: nothing was.
         failures: items that couldn't be removed.
         exclusive_lock_longest_s: the longest that the exclusive lock was held in one go, in seconds.
         exclusive_lock_total_s: for how long it was held in all, in seconds.
@@ -74,6 +77,9 @@ class PruneReport:
     bytes_freed: int
     by_type: Mapping[str, ObjectTally]
     deltas_pruned: int
+    by_plan: bool
+    plan_refused: str | None
+    unfinished: str | None
     failures: tuple[Failure, ...]
     exclusive_lock_longest_s: float
     exclusive_lock_total_s: float
@@ -112,6 +118,9 @@ def not_needed() -> CleanupReport:
         bytes_freed=0,
         by_type={name: ObjectTally(0, 0, 0) for name in _OBJECT_TYPES},
         deltas_pruned=0,
+        by_plan=False,
+        plan_refused=None,
+        unfinished=None,
         failures=(),
         exclusive_lock_longest_s=0.0,
         exclusive_lock_total_s=0.0,

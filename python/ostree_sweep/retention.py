@@ -23,6 +23,11 @@ from typing import TYPE_CHECKING, Any, Union
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
+    from typing import TypedDict
+
+    from typing_extensions import Unpack
+
+    from ._core import _Retention
 
 ALL = -1
 """The depth that keeps a whole history."""
@@ -47,8 +52,10 @@ class Keep:
         """The form that the core takes: `(depth, seconds since 1970)`.
 
         Raises:
-            ValueError: the date can't be parsed, or lies before 1970.
+            ValueError: the depth is out of range, or the date can't be parsed, or lies before 1970.
         """
+        if not ALL <= self.depth < 2**32:
+            raise ValueError(f"depth must be -1 or more, and less than 2**32, not {self.depth}")
         return (self.depth, None if self.younger_than is None else seconds(self.younger_than))
 
 
@@ -136,6 +143,50 @@ def seconds(date: Date) -> int:
     if isinstance(date, bool) or not isinstance(value, (int, float)) or value < 0:
         raise ValueError(f"Could not parse '{date}'")
     return int(value)
+
+
+if TYPE_CHECKING:
+
+    class RetentionOptions(TypedDict, total=False):
+        """What to keep, as `prune` takes it."""
+
+        refs_only: bool
+        depth: int
+        commit_only: bool
+        keep_younger_than: Date | None
+        retain_branch_depth: Mapping[str, int]
+        only_branches: Collection[str]
+        exclude_refs: Collection[str]
+        protect_commits: Collection[str]
+        keep_unreferenced_younger_than: Date | None
+        policy: Policy | None
+
+
+def core_retention(**options: Unpack[RetentionOptions]) -> _Retention:
+    """What to keep in the form that the core takes.
+
+    Raises:
+        ValueError: the options contradict each other.
+    """
+    kept = rules(
+        refs_only=options.get("refs_only", False),
+        depth=options.get("depth", ALL),
+        keep_younger_than=options.get("keep_younger_than"),
+        retain_branch_depth=options.get("retain_branch_depth", {}),
+        only_branches=options.get("only_branches", ()),
+        exclude_refs=options.get("exclude_refs", ()),
+        policy=options.get("policy"),
+    )
+    unreferenced = options.get("keep_unreferenced_younger_than")
+    return {
+        "refs_only": kept.refs_only,
+        "commit_only": options.get("commit_only", False),
+        "keep": None if kept.default is None else kept.default.as_tuple(),
+        "keep_by_ref": {name: keep.as_tuple() for name, keep in kept.by_ref.items()},
+        "required_refs": kept.required,
+        "protected": list(options.get("protect_commits", ())),
+        "unreferenced_since": None if unreferenced is None else seconds(unreferenced),
+    }
 
 
 @dataclasses.dataclass(frozen=True)

@@ -20,6 +20,7 @@ use std::time::Duration;
 use rustix::fs::{statat, AtFlags, StatFs};
 use rustix::io::Errno;
 use rustix::time::{clock_gettime, ClockId, Timespec};
+use serde::{Deserialize, Serialize};
 
 use crate::control::Control;
 use crate::error::{Error, Result};
@@ -32,7 +33,7 @@ use crate::workers::Crew;
 pub(crate) const DIRECTORIES: usize = 256;
 
 /// A directory's times of change.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 struct Stamp {
     mtime: (i64, i64),
     ctime: (i64, i64),
@@ -61,7 +62,7 @@ impl Stamp {
 }
 
 /// What is known of one object directory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 enum Known {
     /// Its listing holds as long as its stamp is this.
     AsOf(Option<Stamp>),
@@ -77,7 +78,45 @@ pub(crate) struct Census {
     clock: Clock,
 }
 
+/// What a census knew, for a later process.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Record {
+    directories: Vec<Known>,
+    boot_id: String,
+    offset_ns: i64,
+    time: (i64, i64),
+}
+
 impl Census {
+    /// What is known of the directories.
+    pub fn record(&self) -> Record {
+        Record {
+            directories: self.directories.clone(),
+            boot_id: boot_id(),
+            offset_ns: self.clock.offset,
+            time: Clock::coarse(),
+        }
+    }
+
+    /// Goes on from a record, and the commits that there were. Stamps are as good as they were if nobody set the clock.
+    /// In another boot that can't be known; at least it must not have gone back. A later change could then go
+    /// unnoticed only if the clock had gone back in the meantime, and forth again, and the change had met the very
+    /// nanosecond of the directory's stamp.
+    pub fn resume(repo: &Repo, record: &Record, commits: HashSet<Checksum>) -> Result<Self> {
+        let clock = Clock::new(repo)?;
+        let is_good = if !record.boot_id.is_empty() && record.boot_id == boot_id() {
+            clock.offset.abs_diff(record.offset_ns) <= Clock::TOLERANCE_NS
+        } else {
+            record.time <= Clock::coarse()
+        };
+        let directories = if is_good && record.directories.len() == DIRECTORIES {
+            record.directories.clone()
+        } else {
+            vec![Known::Nothing; DIRECTORIES]
+        };
+        Ok(Self { commits, directories, clock })
+    }
+
     /// Lists all commits.
     pub fn take(repo: &Repo, crew: Crew, control: &Control) -> Result<Self> {
         let mut census = Self {
@@ -168,12 +207,12 @@ fn is_settled(stamp: Option<Stamp>, now: (i64, i64)) -> bool {
 struct Clock {
     local: bool,
     /// Real time minus time since boot, in nanoseconds: changes only when somebody sets the clock, or in a suspend.
-    offset: i128,
+    offset: i64,
 }
 
 impl Clock {
     /// More than two readings of a clock in a row differ by, less than anybody sets a clock by on purpose.
-    const TOLERANCE_NS: i128 = 1_000_000;
+    const TOLERANCE_NS: u64 = 1_000_000;
     /// Ticks come every 1 to 10 ms; what takes longer is not a tick.
     const PATIENCE: Duration = Duration::from_millis(20);
 
@@ -184,7 +223,7 @@ impl Clock {
 
     fn is_trustworthy(&mut self) -> bool {
         let offset = Self::current_offset();
-        let was_set = (offset - self.offset).abs() > Self::TOLERANCE_NS;
+        let was_set = offset.abs_diff(self.offset) > Self::TOLERANCE_NS;
         self.offset = offset;
         self.local && !was_set
     }
@@ -207,13 +246,18 @@ impl Clock {
         (tv_sec, tv_nsec)
     }
 
-    fn current_offset() -> i128 {
+    fn current_offset() -> i64 {
         let nanoseconds = |id| {
             let Timespec { tv_sec, tv_nsec } = clock_gettime(id);
-            i128::from(tv_sec) * 1_000_000_000 + i128::from(tv_nsec)
+            tv_sec.saturating_mul(1_000_000_000).saturating_add(tv_nsec)
         };
         nanoseconds(ClockId::Realtime) - nanoseconds(ClockId::Monotonic)
     }
+}
+
+/// Tells this boot from others; empty where it can't be told.
+fn boot_id() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default()
 }
 
 fn objects(repo: &Repo) -> std::path::PathBuf {

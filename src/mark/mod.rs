@@ -12,8 +12,9 @@ pub mod roots;
 mod xattrs;
 
 use std::collections::HashSet;
+use std::time::Duration;
 
-use self::census::Census;
+use self::census::{Census, Record};
 use self::crawl::{crawl, read_all};
 use self::live_set::LiveSet;
 use self::retention::{Keep, Retention};
@@ -21,11 +22,16 @@ use self::roots::{History, Start};
 use crate::control::{Control, Phase};
 use crate::error::{Error, Result};
 use crate::fault;
+use crate::plan::{Header, Plan};
 use crate::repo::config::Mode;
 use crate::repo::object::{Checksum, ObjectName, ObjectType};
 use crate::repo::refs::{self, Ref};
 use crate::repo::{variant, Repo};
 use crate::workers::Crew;
+
+/// How often, and after what time, to look again for objects that a writer may be moving into place.
+const RETRIES: u32 = 5;
+const RETRY_AFTER: Duration = Duration::from_millis(100);
 
 /// Roots besides the repository's own refs.
 pub(crate) trait RootSource {
@@ -51,6 +57,12 @@ pub(crate) struct Mark<'a> {
     missing: Vec<ObjectName>,
     /// Live objects of partial commits that were not found, which is no error.
     absent: Vec<ObjectName>,
+    /// The commits that refs, options and sources named when last looked at.
+    named: Vec<Start>,
+    /// The plan that it goes on from.
+    plan: Option<&'a Plan>,
+    /// Why that plan does not cover all that is to go.
+    uncovered: Option<String>,
 }
 
 impl<'a> Mark<'a> {
@@ -66,7 +78,40 @@ impl<'a> Mark<'a> {
             partial: HashSet::new(),
             missing: Vec::new(),
             absent: Vec::new(),
+            named: Vec::new(),
+            plan: None,
+            uncovered: None,
         }
+    }
+
+    /// Goes on from what was known when `plan` was made. The live set then holds what the plan did not know to be live;
+    /// what it knew is no candidate.
+    pub fn resume(repo: &'a Repo, plan: &'a Plan, crew: Crew, control: &'a Control) -> Result<Self> {
+        let mut mark = Self::new(repo, plan.retention(), crew, control);
+        mark.history = plan.history().clone();
+        for commit in mark.history.commits() {
+            mark.live.insert(ObjectName::new(commit, ObjectType::Commit));
+        }
+        let known = mark.history.commits().chain(plan.commits_unchanged(repo)?).collect();
+        mark.census = Some(Census::resume(repo, plan.census(), known)?);
+        mark.plan = Some(plan);
+        Ok(mark)
+    }
+
+    /// What a plan needs to go on later: the commits followed, those of them that are partial, and the census.
+    pub fn record(&self) -> Option<(History, History, Record)> {
+        let (whole, partial) = self.history.split(&self.partial);
+        Some((whole, partial, self.census.as_ref()?.record()))
+    }
+
+    /// What refs, options and sources named when last looked at: a name and a commit.
+    pub fn named(&self) -> impl Iterator<Item = (&str, Checksum)> {
+        self.named.iter().filter_map(|start| Some((start.required_by.as_deref()?, start.commit)))
+    }
+
+    /// Why the plan that it goes on from does not cover all that is to go; None if it does.
+    pub fn uncovered(&self) -> Option<&str> {
+        self.uncovered.as_deref()
     }
 
     /// The live objects.
@@ -98,13 +143,13 @@ impl<'a> Mark<'a> {
     }
 
     /// Looks once, for a dry run. What is missing may be a writer's that is just moving it into place: it is noted,
-    /// and an error only when it is [confirmed](Self::confirm_missing).
+    /// and [waited for](Self::wait_for_missing).
     ///
     /// # Locking
     /// To be called with the shared lock held.
     pub fn look(&mut self, sources: &mut dyn RootSource) -> Result<()> {
         let Retention { refs_only, commit_only, unreferenced_since, .. } = self.retention;
-        if *refs_only && !commit_only && unreferenced_since.is_none() {
+        if *refs_only && !commit_only && unreferenced_since.is_none() && self.plan.is_none() {
             // Nobody will ask which commits there are.
             self.control.enter(Phase::Roots, 0);
             return self.visit(&[], sources);
@@ -118,11 +163,29 @@ impl<'a> Mark<'a> {
     /// To be called with the shared lock held.
     pub fn look_first(&mut self, sources: &mut dyn RootSource) -> Result<()> {
         self.control.enter(Phase::Roots, 0);
-        let census = Census::take(self.repo, self.crew, self.control)?;
-        let commits: Vec<_> =
-            if self.retention.refs_only { Vec::new() } else { census.commits().copied().collect() };
-        self.census = Some(census);
-        self.visit(&commits, sources)
+        let commits = if let Some(census) = &mut self.census {
+            census.update(self.repo, self.crew, self.control)?
+        } else {
+            let census = self.census.insert(Census::take(self.repo, self.crew, self.control)?);
+            if self.retention.refs_only {
+                Vec::new()
+            } else {
+                census.commits().copied().collect()
+            }
+        };
+        self.visit(&commits, sources)?;
+        self.uncovered = self.plan.and_then(|plan| self.what_is_not_covered(plan, &commits));
+        Ok(())
+    }
+
+    /// A sysroot's plan covers all that is to go if its roots still are roots, and no commit was added that is none.
+    fn what_is_not_covered(&self, plan: &Plan, new: &[Checksum]) -> Option<String> {
+        let Header { sysroot, roots, .. } = plan.header();
+        let named: HashSet<_> = self.named.iter().map(|start| start.commit).collect();
+        let lost = roots.iter().find(|root| !named.contains(&root.commit));
+        let orphan = || new.iter().find(|commit| sysroot.is_some() && !named.contains(commit));
+        lost.map(|root| format!("nothing keeps {} any more, which was kept for {}", root.commit, root.name))
+            .or_else(|| orphan().map(|commit| format!("{commit} has appeared, and nothing keeps it")))
     }
 
     /// Marks what became live since the last look, and makes sure that nothing live is missing.
@@ -158,15 +221,27 @@ impl<'a> Mark<'a> {
         Ok(())
     }
 
+    /// Gives writers, who hold the shared lock too, time to finish what they are at; fails if something live is still
+    /// missing then.
+    pub fn wait_for_missing(&mut self) -> Result<()> {
+        for _ in 0..RETRIES {
+            if self.find_missing()? {
+                break;
+            }
+            self.control.sleep(RETRY_AFTER)?;
+        }
+        self.confirm_missing()
+    }
+
     /// Looks again for what was missing. True if all was found.
-    pub fn find_missing(&mut self) -> Result<bool> {
+    fn find_missing(&mut self) -> Result<bool> {
         let missing = std::mem::take(&mut self.missing);
         self.missing = self.read(missing)?;
         Ok(self.missing.is_empty())
     }
 
     /// Fails if something live is missing.
-    pub fn confirm_missing(&self) -> Result<()> {
+    fn confirm_missing(&self) -> Result<()> {
         self.missing.first().map_or(Ok(()), |object| Err(Error::corrupt(object, "it is missing")))
     }
 
@@ -193,7 +268,8 @@ impl<'a> Mark<'a> {
     fn visit(&mut self, commits: &[Checksum], sources: &mut dyn RootSource) -> Result<()> {
         // Marks before commits: a commit whose mark was removed in between is only taken to be partial still.
         let partial = self.repo.partial_commits()?;
-        let starts = self.starts(commits, sources)?;
+        self.named = self.named_starts(sources)?;
+        let starts = [self.named.clone(), self.other_starts(commits)].concat();
         self.follow(&starts, &partial)?;
         if let Some(since) = self.retention.unreferenced_since {
             // Which commits are unreferenced is known only now.
@@ -204,18 +280,22 @@ impl<'a> Mark<'a> {
         Ok(())
     }
 
-    /// Where history is to be followed from.
-    fn starts(&self, commits: &[Checksum], sources: &mut dyn RootSource) -> Result<Vec<Start>> {
+    /// Where history is to be followed from for commits that nobody named.
+    fn other_starts(&self, commits: &[Checksum]) -> Vec<Start> {
+        let keep = self.retention.of_others();
+        let listed = commits.iter().map(|commit| Start { commit: *commit, keep, required_by: None });
+        listed.chain(self.plan.iter().flat_map(|plan| plan.partial().as_starts())).collect()
+    }
+
+    /// Where history is to be followed from for what refs, options and sources name.
+    fn named_starts(&self, sources: &mut dyn RootSource) -> Result<Vec<Start>> {
         let retention = self.retention;
         let refs = refs::list(self.repo, self.control)?;
         if self.history.is_empty() {
             retention.check_names(&refs)?;
         }
         retention.check_deleted(&refs)?;
-        let mut starts: Vec<Start> = commits
-            .iter()
-            .map(|commit| Start { commit: *commit, keep: retention.of_others(), required_by: None })
-            .collect();
+        let mut starts = Vec::new();
         for reference in refs.iter().filter(|reference| !sources.outdates(reference)) {
             starts.push(Start {
                 commit: reference.target,
@@ -253,8 +333,11 @@ impl<'a> Mark<'a> {
 
     /// Marks the commits that `starts` lead to, and all that these reach.
     fn follow(&mut self, starts: &[Start], partial: &HashSet<Checksum>) -> Result<()> {
-        let Self { repo, retention, crew, control, live, history, missing, absent, .. } = self;
-        let roots = history.follow(repo, starts, retention.deleted, partial, live, control)?;
+        let Self { repo, retention, crew, control, live, history, missing, absent, plan, .. } = self;
+        let mut roots = history.follow(repo, starts, retention.deleted, partial, live, control)?;
+        if let Some(plan) = plan {
+            roots.retain(|root| root.partial || !take_back(plan, root.commit, live));
+        }
         if retention.commit_only {
             return Ok(());
         }
@@ -274,4 +357,13 @@ impl<'a> Mark<'a> {
     fn read(&self, objects: Vec<ObjectName>) -> Result<Vec<ObjectName>> {
         read_all(self.repo, &self.live, objects, self.crew, self.control)
     }
+}
+
+/// Marks what a commit reaches that `plan` expected to go; false if the plan does not know all of that.
+fn take_back(plan: &Plan, commit: Checksum, live: &LiveSet) -> bool {
+    let Some(reached) = plan.reached_by(commit) else { return false };
+    for object in reached {
+        live.insert(object);
+    }
+    true
 }

@@ -2,12 +2,14 @@
 
 use std::collections::HashMap;
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::{Error, Result};
 use crate::repo::object::Checksum;
 use crate::repo::refs::Ref;
 
 /// How much of a commit's history to keep. The commit itself is kept in any case.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Keep {
     /// This many generations of parents. None: all.
     pub depth: Option<u32>,
@@ -23,7 +25,7 @@ impl Keep {
 }
 
 /// What is to be kept.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Retention {
     /// Keep what refs lead to; otherwise all commits there are.
     pub refs_only: bool,

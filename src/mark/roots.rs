@@ -7,6 +7,8 @@
 
 use std::collections::{HashMap, HashSet};
 
+use serde::{Deserialize, Serialize};
+
 use super::live_set::LiveSet;
 use super::retention::Keep;
 use crate::control::Control;
@@ -28,6 +30,7 @@ pub struct Start {
 /// The root directory of a commit to keep.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Root {
+    pub commit: Checksum,
     pub tree: Checksum,
     pub meta: Checksum,
     /// Marked as partial: it may lack objects.
@@ -35,14 +38,15 @@ pub(crate) struct Root {
 }
 
 /// The commits found so far.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(transparent)]
 pub(crate) struct History {
     /// How each commit was followed: what was left to keep of its history.
     followed: HashMap<Checksum, Left>,
 }
 
 /// What is left to keep behind a commit.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 struct Left {
     /// This many generations of parents; `u32::MAX` stands for all.
     generations: u32,
@@ -85,6 +89,27 @@ impl History {
     /// Whether nothing was followed yet.
     pub fn is_empty(&self) -> bool {
         self.followed.is_empty()
+    }
+
+    /// The commits found so far.
+    pub fn commits(&self) -> impl Iterator<Item = Checksum> + '_ {
+        self.followed.keys().copied()
+    }
+
+    /// The commits found so far as places to start from again.
+    pub fn as_starts(&self) -> impl Iterator<Item = Start> + '_ {
+        self.followed.iter().map(|(commit, left)| {
+            let depth = (left.generations < u32::MAX).then_some(left.generations);
+            let keep = Keep { depth, since: left.since };
+            Start { commit: *commit, keep, required_by: None }
+        })
+    }
+
+    /// Sets those apart that are in `other`.
+    pub fn split(&self, other: &HashSet<Checksum>) -> (Self, Self) {
+        let (apart, rest): (HashMap<_, _>, HashMap<_, _>) =
+            self.followed.iter().partition(|(commit, _)| other.contains(commit));
+        (Self { followed: rest }, Self { followed: apart })
     }
 
     /// Follows each start to its parents and returns the roots of the commits that are new, adding them to `live`.
@@ -137,7 +162,7 @@ impl History {
                 self.followed.insert(commit, before.map_or(left, |before| before.or(left)));
                 if live.insert(object) {
                     let variant::Commit { root_tree: tree, root_meta: meta, .. } = decoded;
-                    roots.push(Root { tree, meta, partial: partial.contains(&commit) });
+                    roots.push(Root { commit, tree, meta, partial: partial.contains(&commit) });
                     control.advance(1);
                 }
                 match decoded.parent {

@@ -11,6 +11,7 @@ mod raised {
     pyo3::import_exception!(ostree_sweep.errors, NotARepoError);
     pyo3::import_exception!(ostree_sweep.errors, UnsupportedRepoError);
     pyo3::import_exception!(ostree_sweep.errors, CorruptRepoError);
+    pyo3::import_exception!(ostree_sweep.errors, StalePlanError);
     pyo3::import_exception!(ostree_sweep.errors, LockTimeoutError);
     pyo3::import_exception!(ostree_sweep.errors, OperationCancelled);
 }
@@ -22,6 +23,7 @@ pub(super) fn to_python(py: Python, error: Error) -> PyErr {
         Error::NotARepo { .. } => raised::NotARepoError::new_err(message),
         Error::Unsupported { .. } => raised::UnsupportedRepoError::new_err(message),
         Error::Corrupt { object, .. } => raised::CorruptRepoError::new_err((message, object)),
+        Error::StalePlan(reason) => raised::StalePlanError::new_err(reason),
         Error::LockTimeout { .. } | Error::Busy(_) => raised::LockTimeoutError::new_err(message),
         Error::Cancelled(report) => {
             match report.map(|report| PruneDict::from(*report).into_pyobject(py)).transpose() {
@@ -39,7 +41,7 @@ pub(super) fn to_python(py: Python, error: Error) -> PyErr {
             }
             None => PyOSError::new_err((libc::EIO, source.to_string(), path.into_os_string())),
         },
-        Error::Refused(_) | Error::NoSpace(_) | Error::Sysroot(_) | Error::Internal(_) => {
+        Error::Refused(_) | Error::NoSpace(_) | Error::Sysroot(_) | Error::Internal(_) | Error::OutOfTime => {
             raised::OstreeSweepError::new_err(message)
         }
     }

@@ -17,10 +17,13 @@ mod _core {
     use pyo3::exceptions::PyValueError;
     use pyo3::prelude::*;
 
-    use super::reports::{PruneDict, StatusDict};
+    use super::errors::to_python;
+    use super::reports::{PlanDict, PruneDict, StatusDict};
     use super::supervise::{supervise, Callbacks};
+    use crate::control::Control;
     use crate::mark::retention::{Keep, Retention};
-    use crate::prune::{announce_deletion, PruneOptions};
+    use crate::plan::PlanOptions;
+    use crate::prune::{announce_deletion, Observer, PlanUse, PruneOptions};
     use crate::repo::config::LockTimeout;
     use crate::repo::object::Checksum;
     use crate::repo::Repo;
@@ -33,15 +36,10 @@ mod _core {
     /// How much to keep of a history: `(depth, since)`, the depth -1 for all, the time in seconds since 1970.
     type KeepTuple = (i64, Option<u64>);
 
-    #[pyfunction]
-    #[pyo3(signature = (
-        repo, *, refs_only, commit_only, keep, keep_by_ref, required_refs, protected, unreferenced_since, delete_commit, deltas_of,
-        max_freed, dry_run, jobs, impact, lock_timeout_s, names, cancelled, progress
-    ))]
-    #[allow(clippy::too_many_arguments)]
-    fn prune(
-        py: Python,
-        repo: PathBuf,
+    /// What to keep, from a dictionary.
+    #[derive(FromPyObject)]
+    #[pyo3(from_item_all)]
+    struct RetentionDict {
         refs_only: bool,
         commit_only: bool,
         keep: Option<KeepTuple>,
@@ -49,6 +47,18 @@ mod _core {
         required_refs: Vec<String>,
         protected: Vec<String>,
         unreferenced_since: Option<u64>,
+    }
+
+    #[pyfunction]
+    #[pyo3(signature = (
+        repo, *, retention, delete_commit, deltas_of, max_freed, dry_run, jobs, impact, lock_timeout_s,
+        lock_slice_s, names, cancelled, progress
+    ))]
+    #[allow(clippy::too_many_arguments)]
+    fn prune(
+        py: Python,
+        repo: PathBuf,
+        retention: RetentionDict,
         delete_commit: Option<String>,
         deltas_of: Option<String>,
         max_freed: Option<u64>,
@@ -56,26 +66,17 @@ mod _core {
         jobs: Option<usize>,
         impact: &str,
         lock_timeout_s: Option<f64>,
+        lock_slice_s: f64,
         names: Option<Py<PyAny>>,
         cancelled: Option<Py<PyAny>>,
         progress: Option<Py<PyAny>>,
     ) -> PyResult<PruneDict> {
-        let retention = Retention {
-            refs_only,
-            commit_only,
-            default: keep.map(parse_keep).transpose()?,
-            by_ref: keep_by_ref
-                .into_iter()
-                .map(|(name, keep)| Ok((name, parse_keep(keep)?)))
-                .collect::<PyResult<_>>()?,
-            required: required_refs,
-            protected: protected.iter().map(|commit| parse_checksum(commit)).collect::<PyResult<_>>()?,
-            unreferenced_since,
-            deleted: delete_commit.as_deref().map(parse_checksum).transpose()?,
-        };
+        let deleted = delete_commit.as_deref().map(parse_checksum).transpose()?;
+        let retention = Retention { deleted, ..retention.parse()? };
         let deltas_of = deltas_of.as_deref().map(parse_checksum).transpose()?;
         let (jobs, impact, lock_timeout) =
             (parse_jobs(jobs)?, parse_impact(impact)?, parse_timeout(lock_timeout_s)?);
+        let lock_slice = parse_slice(lock_slice_s)?;
         let report =
             supervise(py, &Callbacks { cancelled, progress, names }, impact, |control, observer| {
                 let options = PruneOptions {
@@ -84,13 +85,124 @@ mod _core {
                     jobs,
                     impact,
                     lock_timeout,
+                    lock_slice,
                     max_freed,
                     deltas_of,
                     observer,
+                    plan: None,
                 };
                 let repo = announce_deletion(Repo::open(&repo)?, &retention, control)?;
                 crate::prune::prune(&repo, &options, control)
             })?;
+        Ok(report.into())
+    }
+
+    #[pyfunction]
+    #[pyo3(signature = (repo, *, retention, jobs, impact, lock_timeout_s, cancelled, progress))]
+    #[allow(clippy::too_many_arguments)]
+    fn plan_repo(
+        py: Python,
+        repo: PathBuf,
+        retention: RetentionDict,
+        jobs: Option<usize>,
+        impact: &str,
+        lock_timeout_s: Option<f64>,
+        cancelled: Option<Py<PyAny>>,
+        progress: Option<Py<PyAny>>,
+    ) -> PyResult<Plan> {
+        let retention = retention.parse()?;
+        let (jobs, impact, lock_timeout) =
+            (parse_jobs(jobs)?, parse_impact(impact)?, parse_timeout(lock_timeout_s)?);
+        let options = PlanOptions { retention: &retention, jobs, impact, lock_timeout };
+        let callbacks = Callbacks { cancelled, progress, names: None };
+        let work = |control: &Control, _: Option<Observer>| {
+            crate::plan::plan(&Repo::open(&repo)?, &options, control)
+        };
+        supervise(py, &callbacks, impact, work).map(Plan)
+    }
+
+    #[pyfunction]
+    #[pyo3(signature = (sysroot, *, jobs, impact, lock_timeout_s, cancelled, progress))]
+    fn plan_sysroot(
+        py: Python,
+        sysroot: PathBuf,
+        jobs: Option<usize>,
+        impact: &str,
+        lock_timeout_s: Option<f64>,
+        cancelled: Option<Py<PyAny>>,
+        progress: Option<Py<PyAny>>,
+    ) -> PyResult<Plan> {
+        let (jobs, impact, lock_timeout) =
+            (parse_jobs(jobs)?, parse_impact(impact)?, parse_timeout(lock_timeout_s)?);
+        let options = PlanOptions { retention: &Retention::default(), jobs, impact, lock_timeout };
+        let callbacks = Callbacks { cancelled, progress, names: None };
+        let work = |control: &Control, _: Option<Observer>| crate::sysroot::plan(&sysroot, &options, control);
+        supervise(py, &callbacks, impact, work).map(Plan)
+    }
+
+    /// A plan, to be deleted by.
+    #[pyclass(frozen)]
+    struct Plan(crate::plan::Plan);
+
+    #[pymethods]
+    impl Plan {
+        #[staticmethod]
+        fn read(py: Python, path: PathBuf) -> PyResult<Self> {
+            let plan = py.detach(|| crate::plan::Plan::read(&path));
+            plan.map(Self).map_err(|error| to_python(py, error))
+        }
+
+        fn write(&self, py: Python, path: PathBuf) -> PyResult<()> {
+            py.detach(|| self.0.write(&path)).map_err(|error| to_python(py, error))
+        }
+
+        fn summary(&self) -> PlanDict {
+            self.0.header().into()
+        }
+    }
+
+    #[pyfunction]
+    #[pyo3(signature = (
+        repo, *, plan, max_freed, time_budget_s, dry_run, jobs, impact, lock_timeout_s, lock_slice_s,
+        cancelled, progress
+    ))]
+    #[allow(clippy::too_many_arguments)]
+    fn apply(
+        py: Python,
+        repo: PathBuf,
+        plan: Bound<Plan>,
+        max_freed: Option<u64>,
+        time_budget_s: Option<f64>,
+        dry_run: bool,
+        jobs: Option<usize>,
+        impact: &str,
+        lock_timeout_s: Option<f64>,
+        lock_slice_s: f64,
+        cancelled: Option<Py<PyAny>>,
+        progress: Option<Py<PyAny>>,
+    ) -> PyResult<PruneDict> {
+        let (jobs, impact, lock_timeout) =
+            (parse_jobs(jobs)?, parse_impact(impact)?, parse_timeout(lock_timeout_s)?);
+        let (lock_slice, time_budget) = (parse_slice(lock_slice_s)?, parse_budget(time_budget_s)?);
+        let options = PruneOptions {
+            retention: &Retention::default(),
+            dry_run,
+            jobs,
+            impact,
+            lock_timeout,
+            lock_slice,
+            max_freed,
+            deltas_of: None,
+            observer: None,
+            plan: Some(PlanUse { plan: &plan.get().0, must_cover: false }),
+        };
+        let callbacks = Callbacks { cancelled, progress, names: None };
+        let report = supervise(py, &callbacks, impact, |control, _| {
+            if let Some(time) = time_budget {
+                control.limit_time(time);
+            }
+            crate::prune::prune(&Repo::open(&repo)?, &options, control)
+        })?;
         Ok(report.into())
     }
 
@@ -102,23 +214,37 @@ mod _core {
     }
 
     #[pyfunction]
-    #[pyo3(signature = (sysroot, *, dry_run, jobs, impact, lock_timeout_s, cancelled, progress))]
+    #[pyo3(signature = (
+        sysroot, *, plan, must_cover, max_freed, time_budget_s, dry_run, jobs, impact, lock_timeout_s,
+        lock_slice_s, cancelled, progress
+    ))]
     #[allow(clippy::too_many_arguments)]
     fn cleanup(
         py: Python,
         sysroot: PathBuf,
+        plan: Option<Bound<Plan>>,
+        must_cover: bool,
+        max_freed: Option<u64>,
+        time_budget_s: Option<f64>,
         dry_run: bool,
         jobs: Option<usize>,
         impact: &str,
         lock_timeout_s: Option<f64>,
+        lock_slice_s: f64,
         cancelled: Option<Py<PyAny>>,
         progress: Option<Py<PyAny>>,
     ) -> PyResult<PruneDict> {
         let (jobs, impact, lock_timeout) =
             (parse_jobs(jobs)?, parse_impact(impact)?, parse_timeout(lock_timeout_s)?);
-        let options = CleanupOptions { dry_run, jobs, impact, lock_timeout };
+        let lock_slice = parse_slice(lock_slice_s)?;
+        let time_budget = parse_budget(time_budget_s)?;
+        let plan = plan.as_ref().map(|plan| PlanUse { plan: &plan.get().0, must_cover });
+        let options = CleanupOptions { dry_run, jobs, impact, lock_timeout, lock_slice, max_freed, plan };
         let callbacks = Callbacks { cancelled, progress, names: None };
         let report = supervise(py, &callbacks, impact, |control, _| {
+            if let Some(time) = time_budget {
+                control.limit_time(time);
+            }
             crate::sysroot::cleanup(&sysroot, &options, control)
         })?;
         Ok(report.into())
@@ -133,6 +259,26 @@ mod _core {
     #[pyfunction]
     fn format_size(size: u64) -> String {
         glib::format_size(size).into()
+    }
+
+    impl RetentionDict {
+        fn parse(self) -> PyResult<Retention> {
+            let by_ref = self.keep_by_ref.into_iter().map(|(name, keep)| Ok((name, parse_keep(keep)?)));
+            Ok(Retention {
+                refs_only: self.refs_only,
+                commit_only: self.commit_only,
+                default: self.keep.map(parse_keep).transpose()?,
+                by_ref: by_ref.collect::<PyResult<_>>()?,
+                required: self.required_refs,
+                protected: self
+                    .protected
+                    .iter()
+                    .map(|commit| parse_checksum(commit))
+                    .collect::<PyResult<_>>()?,
+                unreferenced_since: self.unreferenced_since,
+                deleted: None,
+            })
+        }
     }
 
     fn parse_keep((depth, since): KeepTuple) -> PyResult<Keep> {
@@ -168,6 +314,11 @@ mod _core {
         }
     }
 
+    fn parse_budget(seconds: Option<f64>) -> PyResult<Option<Duration>> {
+        let invalid = |error| PyValueError::new_err(format!("time_budget_s: {error}"));
+        seconds.map(|seconds| Duration::try_from_secs_f64(seconds).map_err(invalid)).transpose()
+    }
+
     fn parse_timeout(seconds: Option<f64>) -> PyResult<Option<LockTimeout>> {
         match seconds {
             None => Ok(None),
@@ -175,6 +326,14 @@ mod _core {
             Some(seconds) => Duration::try_from_secs_f64(seconds)
                 .map(|limit| Some(LockTimeout::After(limit)))
                 .map_err(|error| PyValueError::new_err(format!("lock_timeout_s: {error}"))),
+        }
+    }
+
+    fn parse_slice(seconds: f64) -> PyResult<Duration> {
+        if seconds.is_finite() && seconds > 0.0 {
+            Ok(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX))
+        } else {
+            Err(PyValueError::new_err(format!("lock_slice_s must be finite and more than 0, not {seconds}")))
         }
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use pyo3::prelude::*;
 
+use crate::plan::{Header, Total};
 use crate::repo::lock::LockState;
 use crate::repo::object::ObjectType;
 use crate::report::PruneReport;
@@ -17,6 +18,9 @@ pub(super) struct PruneDict {
     bytes_freed: u64,
     by_type: BTreeMap<&'static str, TallyDict>,
     deltas_pruned: u64,
+    by_plan: bool,
+    plan_refused: Option<String>,
+    unfinished: Option<String>,
     failures: Vec<FailureDict>,
     exclusive_lock_longest_s: f64,
     exclusive_lock_total_s: f64,
@@ -49,6 +53,9 @@ impl From<PruneReport> for PruneDict {
             bytes_freed: report.bytes_freed(),
             by_type: ObjectType::ALL.into_iter().map(|kind| (kind.as_str(), tally(kind))).collect(),
             deltas_pruned: report.deltas_pruned,
+            by_plan: report.by_plan,
+            plan_refused: report.plan_refused,
+            unfinished: report.unfinished,
             exclusive_lock_longest_s: report.exclusive_lock_longest.as_secs_f64(),
             exclusive_lock_total_s: report.exclusive_lock_total.as_secs_f64(),
             duration_s: report.duration.as_secs_f64(),
@@ -57,6 +64,59 @@ impl From<PruneReport> for PruneDict {
                 .into_iter()
                 .map(|failure| FailureDict { path: failure.path.display().to_string(), error: failure.error })
                 .collect(),
+        }
+    }
+}
+
+#[derive(IntoPyObject)]
+pub(super) struct PlanDict {
+    made_at: u64,
+    sysroot: Option<String>,
+    repo: String,
+    roots: Vec<(String, String)>,
+    dropped: Vec<DroppedDict>,
+    by_type: BTreeMap<&'static str, TotalDict>,
+}
+
+#[derive(IntoPyObject)]
+struct TotalDict {
+    objects: u64,
+    bytes: u64,
+}
+
+#[derive(IntoPyObject)]
+struct DroppedDict {
+    commit: String,
+    names: Vec<String>,
+    alone: TotalDict,
+    shared: TotalDict,
+}
+
+impl From<Total> for TotalDict {
+    fn from(total: Total) -> Self {
+        Self { objects: total.objects, bytes: total.bytes }
+    }
+}
+
+impl From<&Header> for PlanDict {
+    fn from(header: &Header) -> Self {
+        let total = |kind: ObjectType| header.totals.get(kind.as_str()).copied().unwrap_or_default().into();
+        Self {
+            made_at: header.made_at,
+            sysroot: header.sysroot.as_ref().map(|path| path.display().to_string()),
+            repo: header.repo.display().to_string(),
+            roots: header.roots.iter().map(|root| (root.name.clone(), root.commit.to_string())).collect(),
+            dropped: header
+                .dropped
+                .iter()
+                .map(|dropped| DroppedDict {
+                    commit: dropped.commit.to_string(),
+                    names: dropped.names.clone(),
+                    alone: dropped.alone.into(),
+                    shared: dropped.shared.into(),
+                })
+                .collect(),
+            by_type: ObjectType::ALL.into_iter().map(|kind| (kind.as_str(), total(kind))).collect(),
         }
     }
 }

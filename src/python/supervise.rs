@@ -14,9 +14,8 @@ use pyo3::prelude::*;
 use super::errors::to_python;
 use crate::control::Control;
 use crate::error::Result;
+use crate::prune::Observer;
 use crate::repo::object::ObjectName;
-use crate::report::PruneReport;
-use crate::sweep::objects::Observer;
 use crate::workers::{contain_panic, Impact};
 
 /// How often Python is asked and told.
@@ -71,12 +70,12 @@ impl Names {
 }
 
 /// Runs `work` in a thread of its own, at the priority of `impact`, until it ends or something in Python ends it.
-pub(super) fn supervise(
+pub(super) fn supervise<T: Send>(
     py: Python,
     callbacks: &Callbacks,
     impact: Impact,
-    work: impl FnOnce(&Control, Option<Observer>) -> Result<PruneReport> + Send,
-) -> PyResult<PruneReport> {
+    work: impl FnOnce(&Control, Option<Observer>) -> Result<T> + Send,
+) -> PyResult<T> {
     let control = Control::new();
     let latch = Latch::default();
     let names = Names::default();

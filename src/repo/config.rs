@@ -8,11 +8,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use glib::{KeyFile, KeyFileError, KeyFileFlags};
+use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 
 /// How a repository stores files.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Mode {
     /// As they are, owned by whom they say.
     Bare,

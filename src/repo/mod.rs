@@ -143,7 +143,8 @@ impl Repo {
         }
         let path = self.path.join("config");
         let text = config::with_tombstones(&self.config_text, &path)?;
-        replace_file(&self.directory, "config", text.as_bytes()).map_err(|error| Error::io(&path, error))?;
+        replace_file(&self.directory, "config", "config.ostree-sweep", text.as_bytes())
+            .map_err(|error| Error::io(&path, error))?;
         Self::open(&self.path)
     }
 
@@ -250,27 +251,33 @@ pub(crate) fn commitpartial_path(commit: &Checksum) -> String {
     format!("state/{commit}.commitpartial")
 }
 
-/// Replaces a file by one with new content, durably; a crash leaves the one or the other.
-pub(crate) fn replace_file(directory: &OwnedFd, name: &str, mut content: &[u8]) -> std::io::Result<()> {
-    let scratch = format!("{name}.ostree-sweep");
+/// Replaces a file by one with new content, durably but for the directory's own sync; a crash leaves the one or the
+/// other, and perhaps the file named `scratch`.
+pub(crate) fn replace_file(
+    directory: &OwnedFd,
+    name: impl AsRef<Path>,
+    scratch: impl AsRef<Path>,
+    mut content: &[u8],
+) -> std::io::Result<()> {
+    let (name, scratch) = (name.as_ref(), scratch.as_ref());
     // A crash may have left one, and others may have put anything there; it is never opened.
-    match rustix::fs::unlinkat(directory, &scratch, AtFlags::empty()) {
+    match rustix::fs::unlinkat(directory, scratch, AtFlags::empty()) {
         Ok(()) | Err(Errno::NOENT) => {}
         Err(error) => return Err(error.into()),
     }
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-    let file = openat(directory, &scratch, flags, Permissions::from_raw_mode(0o644))?;
+    let file = openat(directory, scratch, flags, Permissions::from_raw_mode(0o644))?;
     let written = (|| {
         while !content.is_empty() {
             let written = retry_on_intr(|| rustix::io::write(&file, content))?;
             content = &content[written..];
         }
         rustix::fs::fsync(&file)?;
-        rustix::fs::renameat(directory, &scratch, directory, name)
+        rustix::fs::renameat(directory, scratch, directory, name)
     })();
     if written.is_err() {
         // The first error is the one that tells.
-        let _ = rustix::fs::unlinkat(directory, &scratch, AtFlags::empty());
+        let _ = rustix::fs::unlinkat(directory, scratch, AtFlags::empty());
     }
     Ok(written?)
 }

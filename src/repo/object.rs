@@ -6,6 +6,7 @@
 use std::fmt;
 
 use data_encoding::HEXLOWER;
+use serde::{Deserialize, Serialize};
 
 use super::config::Mode;
 
@@ -13,7 +14,8 @@ use super::config::Mode;
 const HEX_LEN: usize = 64;
 
 /// A SHA-256 checksum.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub struct Checksum(pub(crate) [u8; 32]);
 
 impl Checksum {
@@ -35,6 +37,19 @@ impl Checksum {
     /// The number of the object directory it lies in.
     pub(crate) fn directory(&self) -> u8 {
         self.0[0]
+    }
+}
+
+impl From<Checksum> for String {
+    fn from(checksum: Checksum) -> Self {
+        checksum.to_string()
+    }
+}
+
+impl TryFrom<String> for Checksum {
+    type Error = &'static str;
+    fn try_from(hex: String) -> Result<Self, Self::Error> {
+        Self::from_hex(hex.as_bytes()).ok_or("it is no checksum")
     }
 }
 

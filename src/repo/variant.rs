@@ -56,6 +56,14 @@ pub fn commit(bytes: &[u8]) -> Result<Commit, Malformed> {
     })
 }
 
+/// The refs that a commit was made for, from its metadata `ostree.ref-binding`; none if it does not say.
+pub fn ref_binding(bytes: &[u8]) -> Vec<String> {
+    let Ok(kind) = glib::VariantTy::new("(a{sv}aya(say)sstayay)") else { return Vec::new() };
+    let commit = glib::Variant::from_data_with_type(bytes, kind);
+    let metadata = glib::VariantDict::new(commit.is_normal_form().then(|| commit.child_value(0)).as_ref());
+    metadata.lookup("ostree.ref-binding").ok().flatten().unwrap_or_default()
+}
+
 /// Decodes a dirtree and hands each child to `each`.
 pub fn dirtree(bytes: &[u8], mut each: impl FnMut(Child)) -> Result<(), Malformed> {
     let (files, directories) = gv!("(a(say)a(sayay))").cast(bytes.as_aligned()).to_tuple();

@@ -14,7 +14,7 @@ use rustix::io::Errno;
 
 use super::objects::Context;
 use super::verdict::{verdict, Verdict};
-use super::{remove, tombstone, Removal};
+use super::{remove, tombstone, Removal, Seen};
 use crate::error::{Error, Result};
 use crate::fault::{self, Step};
 use crate::mark::live_set::LiveSet;
@@ -27,7 +27,7 @@ use crate::report::{Failure, PruneReport};
 pub(crate) struct Sweep {
     candidates: Vec<Checksum>,
     removed: Vec<Checksum>,
-    /// Commits that could not be deleted: they are here to stay, and so is all that they reach.
+    /// Commits that could not be deleted, or are not those that were planned to go: they are here to stay, and so is all that they reach.
     pub stuck: Vec<Checksum>,
     pub report: PruneReport,
 }
@@ -73,20 +73,36 @@ impl Sweep {
                 return false;
             }
         }
+        if let Some(plan) = context.plan {
+            // Before its detached metadata goes: is it the commit that was planned to go?
+            match Seen::at(repo.objects(), &path) {
+                Ok(Some(seen)) if Some(seen.identity()) == plan.identity(object) => {}
+                Ok(None) => return false,
+                Ok(Some(_)) => {
+                    self.stuck.push(commit);
+                    return false;
+                }
+                Err(error) => {
+                    self.stick(commit, &path, &error);
+                    return false;
+                }
+            }
+        }
         // A full disk has no room for a tombstone until something is deleted.
         let wants_tombstone = repo.config().tombstones;
         let buried = wants_tombstone && tombstone::write(repo, &commit).is_ok();
-        let outcome = remove(repo.objects(), &loose_path(&commit, "commitmeta"), false)
-            .and_then(|_| remove(repo.objects(), &path, false));
+        let outcome = remove(repo.objects(), &loose_path(&commit, "commitmeta"), false, None)
+            .and_then(|_| remove(repo.objects(), &path, false, None));
         match outcome {
-            Ok(Removal::Done(size)) => {
+            Ok(Removal::Done(seen)) => {
+                let size = seen.size();
                 let tally = self.report.tally(ObjectType::Commit);
                 tally.total += 1;
                 tally.pruned += 1;
                 tally.bytes_freed += size;
                 context.control.freed(size);
                 if let Some(observer) = context.observer {
-                    observer(object);
+                    observer(object, &seen);
                 }
                 self.removed.push(commit);
                 if wants_tombstone && !buried {
@@ -97,11 +113,11 @@ impl Sweep {
                 }
                 true
             }
-            Ok(Removal::Vanished) => false,
+            Ok(Removal::Vanished | Removal::Replaced) => false,
             Err(error) => {
                 if buried {
                     // It has not gone after all.
-                    let _ = remove(repo.objects(), &loose_path(&commit, "tombstone-commit"), false);
+                    let _ = remove(repo.objects(), &loose_path(&commit, "tombstone-commit"), false, None);
                 }
                 self.stick(commit, &path, &error);
                 false

@@ -12,38 +12,71 @@ pub(crate) mod verdict;
 
 use std::os::fd::OwnedFd;
 
-use rustix::fs::{statat, syncfs, unlinkat, AtFlags};
+use rustix::fs::{statx, syncfs, unlinkat, AtFlags, Statx, StatxFlags};
 use rustix::io::Errno;
 
 use crate::fault::{self, Step};
+use crate::plan::Identity;
+
+/// A file as it was seen.
+pub(crate) struct Seen(Statx);
+
+impl Seen {
+    /// Looks at the file `path` below `directory`; None where there is none.
+    pub fn at(directory: &OwnedFd, path: &str) -> std::io::Result<Option<Self>> {
+        let wanted = StatxFlags::BASIC_STATS | StatxFlags::BTIME;
+        match statx(directory, path, AtFlags::SYMLINK_NOFOLLOW, wanted) {
+            Ok(stat) => Ok(Some(Self(stat))),
+            Err(Errno::NOENT) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Its size in bytes.
+    pub fn size(&self) -> u64 {
+        self.0.stx_size
+    }
+
+    /// What tells it from a later file of the same name.
+    pub fn identity(&self) -> Identity {
+        Identity::of(&self.0)
+    }
+}
 
 /// What became of a file that should go.
+#[allow(clippy::large_enum_variant)] // Looked at once and dropped: a box would cost more.
 pub(crate) enum Removal {
-    /// It is gone, and was this many bytes long.
-    Done(u64),
+    /// It is gone.
+    Done(Seen),
     /// Somebody else was faster; not counted.
     Vanished,
+    /// It is not the file that was expected, and is left alone.
+    Replaced,
 }
 
 /// Deletes the file `path` below `directory`, or in a dry run only looks at it.
-pub(crate) fn remove(directory: &OwnedFd, path: &str, dry_run: bool) -> std::io::Result<Removal> {
-    let removed = statat(directory, path, AtFlags::SYMLINK_NOFOLLOW).and_then(|stat| {
-        if !dry_run {
-            fault::before(Step::Unlink);
-            match unlinkat(directory, path, AtFlags::empty()) {
-                // On btrfs even that takes room, and what was deleted before gives its own back with a commit.
-                Err(Errno::NOSPC) => {
-                    syncfs(directory)?;
-                    unlinkat(directory, path, AtFlags::empty())?;
-                }
-                other => other?,
-            }
-        }
-        Ok(u64::try_from(stat.st_size).unwrap_or(0))
-    });
-    match removed {
-        Ok(size) => Ok(Removal::Done(size)),
-        Err(Errno::NOENT) => Ok(Removal::Vanished),
-        Err(error) => Err(error.into()),
+pub(crate) fn remove(
+    directory: &OwnedFd,
+    path: &str,
+    dry_run: bool,
+    expected: Option<Identity>,
+) -> std::io::Result<Removal> {
+    let Some(seen) = Seen::at(directory, path)? else { return Ok(Removal::Vanished) };
+    if expected.is_some_and(|expected| expected != seen.identity()) {
+        return Ok(Removal::Replaced);
     }
+    if !dry_run {
+        fault::before(Step::Unlink);
+        let unlink = || unlinkat(directory, path, AtFlags::empty());
+        let result = match unlink() {
+            // On btrfs even that takes room, and what was deleted before gives its own back with a commit.
+            Err(Errno::NOSPC) => syncfs(directory).and_then(|()| unlink()),
+            other => other,
+        };
+        match result {
+            Err(Errno::NOENT) => return Ok(Removal::Vanished),
+            result => result?,
+        }
+    }
+    Ok(Removal::Done(seen))
 }

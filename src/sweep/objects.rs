@@ -12,11 +12,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use super::verdict::{verdict, Verdict};
-use super::{remove, Removal};
+use super::{remove, Removal, Seen};
 use crate::control::Control;
 use crate::error::Result;
 use crate::mark::census::DIRECTORIES;
 use crate::mark::live_set::LiveSet;
+use crate::plan::Plan;
 use crate::repo::listing::each_entry;
 use crate::repo::object::{Checksum, ObjectName, ObjectType};
 use crate::repo::Repo;
@@ -26,8 +27,8 @@ use crate::workers::Crew;
 /// How many objects are decided on between two looks at the clock and the cancel flag.
 const BATCH: usize = 16;
 
-/// Receives the name of every object that is pruned.
-pub type Observer<'a> = &'a (dyn Fn(ObjectName) + Sync);
+/// Receives the name of every object that is pruned, and what it was.
+pub(crate) type Notice<'a> = &'a (dyn Fn(ObjectName, &Seen) + Sync);
 
 /// What stays the same during a sweep.
 #[derive(Clone, Copy)]
@@ -40,7 +41,9 @@ pub(crate) struct Context<'a> {
     pub max_freed: Option<u64>,
     /// Static deltas that lead to this commit go in any case.
     pub deltas_of: Option<Checksum>,
-    pub observer: Option<Observer<'a>>,
+    pub observer: Option<Notice<'a>>,
+    /// Where candidates come from, if not from listing directories.
+    pub plan: Option<&'a Plan>,
 }
 
 impl Context<'_> {
@@ -194,25 +197,35 @@ impl Sweeper<'_> {
         self.context.is_exhausted() || self.deadline.is_some_and(|deadline| Instant::now() >= deadline)
     }
 
-    /// Lists a directory: counts all and picks the candidates.
+    /// Lists a directory, or takes what was planned: counts all and picks the candidates.
     fn open(&mut self, number: u8) -> Result<Option<Directory>> {
-        let repo = self.context.repo;
+        let Context { repo, plan, .. } = self.context;
         let Some(descriptor) = repo.open_object_directory(number)? else { return Ok(None) };
         let (mut candidates, mut for_later, mut totals) = (Vec::new(), false, PruneReport::default());
         let shard = self.live.shard(number);
-        each_entry(&descriptor, &repo.object_directory_path(number), |entry| {
-            let object = ObjectName::from_entry(number, entry.name, repo.config().mode);
-            let Some(object) = object.filter(|object| (self.pass.lists)(object.kind)) else { return Ok(()) };
+        let mut consider = |object: ObjectName| {
+            if !(self.pass.lists)(object.kind) {
+                return;
+            }
             totals.tally(object.kind).total += 1;
             if !shard.contains(object) {
                 if (self.pass.prunes)(object.kind) {
                     candidates.push(object);
                 } else {
-                    for_later = true;
+                    for_later |= is_content(object.kind);
                 }
             }
-            Ok(())
-        })?;
+        };
+        if let Some(plan) = plan {
+            plan.candidates(number).for_each(consider);
+        } else {
+            each_entry(&descriptor, &repo.object_directory_path(number), |entry| {
+                ObjectName::from_entry(number, entry.name, repo.config().mode)
+                    .into_iter()
+                    .for_each(&mut consider);
+                Ok(())
+            })?;
+        }
         if self.pass.counts {
             self.report.merge(totals);
         }
@@ -255,26 +268,28 @@ impl Sweeper<'_> {
 
     /// Prunes one object, unless it became live since it was listed; true if it was deleted.
     fn prune(&mut self, descriptor: &OwnedFd, object: ObjectName) -> bool {
-        let Context { repo, control, dry_run, observer, .. } = self.context;
+        let Context { repo, control, dry_run, observer, plan, .. } = self.context;
+        let expected = plan.and_then(|plan| plan.identity(object));
         let path = object.loose_path(repo.config().mode);
         let outcome = match verdict(repo, self.live, object) {
             // The path begins with the directory's name and a slash.
-            Ok(Verdict::Prune) => remove(descriptor, &path[3..], dry_run),
+            Ok(Verdict::Prune) => remove(descriptor, &path[3..], dry_run, expected),
             Ok(Verdict::Keep) => return false,
             Err(error) => Err(error),
         };
         match outcome {
-            Ok(Removal::Done(size)) => {
+            Ok(Removal::Done(seen)) => {
+                let size = seen.size();
                 let tally = self.report.tally(object.kind);
                 tally.pruned += 1;
                 tally.bytes_freed += size;
                 control.freed(size);
                 if let Some(observer) = observer {
-                    observer(object);
+                    observer(object, &seen);
                 }
                 !dry_run
             }
-            Ok(Removal::Vanished) => false,
+            Ok(Removal::Vanished | Removal::Replaced) => false,
             Err(error) => {
                 self.fail(PathBuf::from("objects").join(path), &error);
                 false

@@ -15,5 +15,6 @@ pub(crate) fn write(repo: &Repo, commit: &Checksum) -> std::io::Result<()> {
     let mut text = commit.to_string().into_bytes();
     text.push(0);
     content.insert_value("commit", &Variant::array_from_fixed_array(&text));
-    replace_file(repo.objects(), &loose_path(commit, "tombstone-commit"), content.end().data())
+    let name = loose_path(commit, "tombstone-commit");
+    replace_file(repo.objects(), &name, format!("{name}.ostree-sweep"), content.end().data())
 }

@@ -1,12 +1,13 @@
 //! libostree's sysroot object, with our errors and our way to cancel.
 
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ostree::gio;
 use ostree::gio::prelude::*;
-use ostree::glib::{Bytes, Variant, VariantDict, VariantTy};
+use ostree::glib::{Variant, VariantDict, VariantTy};
 use rustix::fs::{linkat, openat, AtFlags, Mode, OFlags, CWD};
 use rustix::io::Errno;
 
@@ -18,7 +19,7 @@ use crate::repo::read_small;
 /// The sysroot's lock, below its path.
 pub(super) const LOCK_FILE: &str = "ostree/lock";
 
-/// Where libostree keeps what it knows of the deployment that is staged on the running system.
+/// Where libostree keeps a staged deployment until it is finalized.
 const STAGED: &str = "/run/ostree/staged-deployment";
 
 /// How often a running call of libostree's is checked for cancellation.
@@ -74,15 +75,34 @@ impl Sysroot {
 
     /// All deployments, the staged one included, with a name for messages.
     pub fn deployments(&self) -> Result<Vec<(String, Checksum)>> {
-        let named = self.0.deployments().into_iter().map(|deployment| {
-            let (os, commit, serial) = (deployment.osname(), deployment.csum(), deployment.deployserial());
-            let name = format!("deployment {os} {commit}.{serial}");
-            match Checksum::from_hex(commit.as_bytes()) {
-                Some(checksum) => Ok((name, checksum)),
-                None => Err(Error::corrupt(name, "it names no commit")),
-            }
+        self.0.deployments().iter().map(named).collect()
+    }
+
+    /// The deployments that are left and those that are gone after the staged one was finalized; None if none is staged.
+    ///
+    /// Mirrors `ostree_sysroot_simple_write_deployment` with the flags that finalization gives it: of the staged
+    /// deployment's stateroot go all that are not pinned, not booted, and not what `/etc` was merged from.
+    pub fn after_finalization(&self) -> Result<Option<(Vec<Named>, Vec<Named>)>> {
+        let deployments = self.0.deployments();
+        let Some(staged) = deployments.iter().find(|deployment| deployment.is_staged()) else {
+            return Ok(None);
+        };
+        let booted = self.0.booted_deployment();
+        // What can't be read might be any of them.
+        let merged = merge_deployment().ok();
+        let (kept, gone): (Vec<_>, Vec<_>) = deployments.iter().partition(|deployment| {
+            let name = (
+                deployment.osname().to_string(),
+                format!("{}.{}", deployment.csum(), deployment.deployserial()),
+            );
+            deployment.is_staged()
+                || deployment.is_pinned()
+                || deployment.osname() != staged.osname()
+                || booted.as_ref().is_some_and(|booted| booted.equal(deployment))
+                || merged.as_ref().is_none_or(|merged| merged.as_ref() == Some(&name))
         });
-        named.collect()
+        let name_all = |deployments: Vec<_>| deployments.into_iter().map(named).collect::<Result<_>>();
+        Ok(Some((name_all(kept)?, name_all(gone)?)))
     }
 
     /// Whether `prepare_cleanup` deletes or overwrites a ref, given by its path in the repository.
@@ -90,17 +110,13 @@ impl Sysroot {
     /// Mirrors `generate_deployment_refs`: refs `ostree/B/S/I` keep the deployments' commits, `B` and `S` being 0 or
     /// 1. Those of the current boot version are overwritten up to the number of deployments, the others are deleted.
     pub fn rewrites_ref(&self, path: &Path) -> bool {
-        let Ok(name) = path.strip_prefix("refs/heads/ostree") else { return false };
-        let parts: Vec<_> = name.iter().map(|part| part.to_str().unwrap_or_default()).collect();
-        let [version @ ("0" | "1"), subversion @ ("0" | "1"), ref index @ ..] = parts[..] else {
-            return false;
-        };
+        let Some((version, subversion, index)) = parse_deployment_ref(path) else { return false };
         let current = (self.0.bootversion().to_string(), self.0.subbootversion().to_string());
-        if (version, subversion) != (&current.0, &current.1) {
+        if (version, subversion) != (current.0.as_str(), current.1.as_str()) {
             return !index.is_empty();
         }
         let count = self.0.deployments().len();
-        matches!(index, [only] if only.parse::<usize>().is_ok_and(|index| index < count))
+        matches!(index[..], [only] if only.parse::<usize>().is_ok_and(|index| index < count))
     }
 
     /// Loads the deployments and removes what belongs to none of them; does not prune.
@@ -123,19 +139,68 @@ fn load(sysroot: &ostree::Sysroot) -> Result<()> {
 
 /// Fails if there is a staged deployment of which libostree could not tell what it deploys: it takes that for none.
 fn check_staged() -> Result<()> {
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
-    let content = match openat(CWD, STAGED, flags, Mode::empty()) {
-        Ok(file) => read_small(&file).map_err(|error| Error::io(STAGED, error))?,
-        Err(Errno::NOENT) => return Ok(()),
-        Err(error) => return Err(Error::io(STAGED, error)),
-    };
-    let value = Variant::from_bytes_with_type(&Bytes::from_owned(content), VariantTy::VARDICT);
-    let target = VariantDict::new(Some(&value)).lookup_value("target", Some(VariantTy::VARDICT));
-    if value.is_normal_form() && target.is_some() {
-        Ok(())
-    } else {
-        Err(Error::corrupt(STAGED, "it describes no deployment"))
+    match read_staged() {
+        Ok(staged) => match staged.lookup_value("target", Some(VariantTy::VARDICT)) {
+            Some(_) => Ok(()),
+            None => Err(Error::corrupt(STAGED, "it describes no deployment")),
+        },
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Err(error) if error.kind() == ErrorKind::InvalidData => {
+            Err(Error::corrupt(STAGED, error.to_string()))
+        }
+        Err(error) => Err(Error::io(STAGED, error)),
     }
+}
+
+/// What libostree has noted of the staged deployment.
+fn read_staged() -> std::io::Result<VariantDict> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let content = read_small(&openat(CWD, STAGED, flags, Mode::empty())?)?;
+    let staged = Variant::from_data_with_type(content, VariantTy::VARDICT);
+    if staged.is_normal_form() {
+        Ok(VariantDict::new(Some(&staged)))
+    } else {
+        Err(std::io::Error::new(ErrorKind::InvalidData, "it describes no deployment"))
+    }
+}
+
+/// A deployment's name for messages, and its commit.
+pub(super) type Named = (String, Checksum);
+
+fn named(deployment: &ostree::Deployment) -> Result<Named> {
+    let (os, commit, serial) = (deployment.osname(), deployment.csum(), deployment.deployserial());
+    let name = format!("deployment {os} {commit}.{serial}");
+    match Checksum::from_hex(commit.as_bytes()) {
+        Some(checksum) => Ok((name, checksum)),
+        None => Err(Error::corrupt(name, "it names no commit")),
+    }
+}
+
+/// The deployment that a staged one takes `/etc` from: its stateroot, and its name there.
+///
+/// Mirrors `_ostree_sysroot_finalize_staged_inner`, which libostree has no call for.
+fn merge_deployment() -> std::io::Result<Option<(String, String)>> {
+    let invalid = || std::io::Error::from(ErrorKind::InvalidData);
+    let Some(merge) = read_staged()?.lookup_value("merge-deployment", Some(VariantTy::VARDICT)) else {
+        return Ok(None);
+    };
+    let merge = VariantDict::new(Some(&merge));
+    let text = |key| merge.lookup::<String>(key).ok().flatten().ok_or_else(invalid);
+    Ok(Some((text("osname")?, text("name")?)))
+}
+
+/// Whether a ref, given by its path in the repository, is one that libostree keeps a deployment's commit by.
+pub(super) fn is_deployment_ref(path: &Path) -> bool {
+    let index = parse_deployment_ref(path).map(|(_, _, index)| index);
+    index.is_some_and(|index| matches!(index[..], [only] if only.parse::<usize>().is_ok()))
+}
+
+fn parse_deployment_ref(path: &Path) -> Option<(&str, &str, Vec<&str>)> {
+    let name = path.strip_prefix("refs/heads/ostree").ok()?;
+    let mut parts = name.iter().map(|part| part.to_str().unwrap_or_default());
+    let (version, subversion) = (parts.next()?, parts.next()?);
+    let is_version = |part| matches!(part, "0" | "1");
+    (is_version(version) && is_version(subversion)).then(|| (version, subversion, parts.collect()))
 }
 
 /// Runs a call of libostree's that `control` can cancel.
@@ -149,7 +214,7 @@ fn cancellable<T>(
     let result = std::thread::scope(|scope| {
         let watcher = scope.spawn(|| {
             while !done.load(Ordering::Relaxed) {
-                if control.is_cancelled() {
+                if control.check().is_err() {
                     cancellable.cancel();
                     break;
                 }
@@ -161,7 +226,8 @@ fn cancellable<T>(
         watcher.thread().unpark();
         result
     });
-    result.map_err(error)
+    // Out of time is another thing than cancelled.
+    result.map_err(|failure| control.check().err().unwrap_or_else(|| error(failure)))
 }
 
 #[allow(clippy::needless_pass_by_value)] // The shape that `map_err` wants.

@@ -4,6 +4,7 @@
 //! deployment (checkouts, boot files, deployment refs), and then [`prune`](crate::prune) takes the place of its
 //! prune, with refs at depth 0 and all deployments as roots.
 
+mod future;
 mod libostree;
 mod status;
 
@@ -13,6 +14,7 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 
+pub use self::future::plan;
 use self::libostree::Sysroot;
 pub use self::status::{status, DeploymentStatus, SysrootStatus};
 use crate::control::{Control, Phase};
@@ -20,7 +22,7 @@ use crate::error::{Error, Result};
 use crate::mark::retention::{Keep, Retention};
 use crate::mark::roots::Start;
 use crate::mark::RootSource;
-use crate::prune::{lock_both, prune_within, PruneOptions, Surroundings};
+use crate::prune::{lock_both, prune_within, PlanUse, PruneOptions, Surroundings};
 use crate::repo::config::LockTimeout;
 use crate::repo::lock::{poll, Attempt, LockKind};
 use crate::repo::refs::Ref;
@@ -32,8 +34,8 @@ use crate::workers::{contain_panic, Impact};
 const SYNC_TICK: Duration = Duration::from_millis(5);
 
 /// How a cleanup is run.
-#[derive(Debug, Clone, Copy)]
-pub struct CleanupOptions {
+#[derive(Clone, Copy)]
+pub struct CleanupOptions<'a> {
     /// Only find out what pruning would delete.
     pub dry_run: bool,
     /// Number of threads; None: as suits the impact.
@@ -42,6 +44,12 @@ pub struct CleanupOptions {
     pub impact: Impact,
     /// How long to wait for a lock each time; None: as the repository's settings say.
     pub lock_timeout: Option<LockTimeout>,
+    /// How long others are kept waiting at most, give or take the time to look at what changed.
+    pub lock_slice: Duration,
+    /// Stop after this many bytes were freed.
+    pub max_freed: Option<u64>,
+    /// Delete by this plan. One that must cover all and does not is not used.
+    pub plan: Option<PlanUse<'a>>,
 }
 
 /// Cleans up the sysroot at `path`, as `ostree admin cleanup` does.
@@ -65,12 +73,15 @@ pub fn cleanup(path: &Path, options: &CleanupOptions, control: &Control) -> Resu
     });
     match result {
         Err(Error::Cancelled(None)) => Err(Error::Cancelled(Some(Box::default()))),
+        Err(Error::OutOfTime) => {
+            Ok(PruneReport { unfinished: Some(Error::OutOfTime.to_string()), ..PruneReport::default() })
+        }
         other => other,
     }
 }
 
 fn cleanup_in_this_thread(path: &Path, options: &CleanupOptions, control: &Control) -> Result<PruneReport> {
-    let CleanupOptions { dry_run, jobs, impact, lock_timeout } = *options;
+    let CleanupOptions { dry_run, jobs, impact, lock_timeout, lock_slice, max_freed, plan } = *options;
     let repo_path = path.join("ostree/repo");
     // Before anything is removed: is it a repository that we know how to prune?
     let timeout = lock_timeout.unwrap_or(Repo::open(&repo_path)?.config().lock_timeout);
@@ -92,29 +103,44 @@ fn cleanup_in_this_thread(path: &Path, options: &CleanupOptions, control: &Contr
         jobs,
         impact,
         lock_timeout,
-        max_freed: None,
+        lock_slice,
+        max_freed,
         deltas_of: None,
         observer: None,
+        plan,
     };
-    let mut report = prune_within(&repo, &mut owner, &options, control)?;
-    if !prepared {
-        let rest = match prepare(&mut owner, &repo, lock_timeout, control) {
-            Ok(true) => prune_within(&repo, &mut owner, &options, control),
-            Ok(false) => Ok(still_full()),
-            Err(error) => Err(error),
-        };
+    let prune = |owner: &mut Owner| match prune_within(&repo, owner, &options, control) {
+        Err(Error::StalePlan(reason)) if plan.is_some_and(|plan| plan.must_cover) => {
+            let options = PruneOptions { plan: None, ..options };
+            let report = prune_within(&repo, owner, &options, control)?;
+            Ok(PruneReport { plan_refused: Some(reason), ..report })
+        }
+        other => other,
+    };
+    let out_of_time = |report| Ok(PruneReport { unfinished: Some(Error::OutOfTime.to_string()), ..report });
+    let mut report = prune(&mut owner)?;
+    if !prepared && report.unfinished.is_none() {
+        let rest = prepare(&mut owner, &repo, lock_timeout, control).and_then(|prepared| {
+            if prepared {
+                prune(&mut owner)
+            } else {
+                Ok(still_full())
+            }
+        });
         report = match rest {
             Ok(rest) => report.followed_by(rest),
             Err(Error::Cancelled(rest)) => {
                 let rest = rest.map_or_else(PruneReport::default, |rest| *rest);
                 return Err(Error::Cancelled(Some(Box::new(report.followed_by(rest)))));
             }
+            Err(Error::OutOfTime) => return out_of_time(report),
             Err(error) => return Err(error),
         };
     }
-    match if dry_run { Ok(()) } else { make_durable(&repo, control) } {
+    match if dry_run || report.unfinished.is_some() { Ok(()) } else { make_durable(&repo, control) } {
         Ok(()) => Ok(report),
         Err(Error::Cancelled(_)) => Err(Error::Cancelled(Some(Box::new(report)))),
+        Err(Error::OutOfTime) => out_of_time(report),
         Err(error) => Err(error),
     }
 }

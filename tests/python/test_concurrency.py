@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import fcntl
+import json
+import math
 import os
 import re
 import shutil
@@ -15,8 +17,9 @@ from typing import TYPE_CHECKING, Callable
 
 import pytest
 
+import ostree_sweep
 from support import repositories
-from support.crash import DICE, KILLABLE, LONG, SLOWLY, Expected, contents, linked_copy
+from support.crash import DELAY, DICE, KILLABLE, LONG, SLOWLY, Expected, contents, linked_copy
 from support.sysroots import BRANCH, COMMAND, Sysroot, output, started, wait_until
 
 if TYPE_CHECKING:
@@ -251,6 +254,31 @@ def test_nothing_is_lost_beside_an_updater(tmp_path: Path) -> None:
     assert cleaned >= ROUNDS
     assert next(versions) > ROUNDS
     sysroot.remove()
+
+
+def test_a_longer_slice_makes_fewer_and_longer_holds(repo: Path, trees: list[Path], tmp_path: Path) -> None:
+    for tree in trees[1:]:
+        ostree(repo, "commit", "--branch=dead", tree)
+    ostree(repo, "refs", "--delete", "dead")
+    holds, longest_s = {}, {}
+    for slice_s in (0.01, 600):
+        trial, trace = linked_copy(repo, tmp_path / f"repo-{slice_s}"), tmp_path / "trace"
+        strace = ["strace", "-f", "-qq", "-o", trace, "-e", "trace=fcntl,unlinkat", *DELAY]
+        report = output(*strace, *PRUNE, "--jobs=1", "--json", f"--lock-slice={slice_s}", f"--repo={trial}")
+        holds[slice_s] = trace.read_text(encoding="utf-8").count("F_OFD_SETLK, {l_type=F_WRLCK")
+        longest_s[slice_s] = json.loads(report)["exclusive_lock_longest_s"]
+        check(trial)
+    # Before the barrier and after it.
+    assert holds[600] == 2
+    assert holds[0.01] > 10
+    assert longest_s[600] > 2 * longest_s[0.01]
+
+
+@pytest.mark.parametrize("slice_s", [0, -0.1, math.nan, math.inf])
+def test_a_slice_lasts(repo: Path, slice_s: float) -> None:
+    with pytest.raises(ValueError, match="lock_slice_s"):
+        ostree_sweep.prune(repo, lock_slice_s=slice_s)
+    assert ostree_sweep.prune(repo, lock_slice_s=1e300).objects_pruned == 0
 
 
 @pytest.mark.parametrize("peer", ["ostree-sweep", "ostree", "flatpak"])

@@ -61,29 +61,26 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_version(parser)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    common, work, sysroot = _common(), _work(), _sysroot()
+    common, work, slices, sysroot = _common(), _work(), _slices(), _sysroot()
 
     def add(name: str, summary: str, *parents: _Parser) -> _Parser:
         return commands.add_parser(
             name, parents=parents, help=summary, description=summary, allow_abbrev=False
         )
 
-    cleanup = add("cleanup", "Clean a sysroot up, as 'ostree admin cleanup' does", sysroot, work, common)
+    cleanup = add(
+        "cleanup", "Clean a sysroot up, as 'ostree admin cleanup' does", sysroot, work, slices, common
+    )
     cleanup.add_argument("--auto", action="store_true", help="only if the stamp is there")
     cleanup.add_argument("--dry-run", action="store_true", help="only say what would be deleted")
 
-    prune = add("prune", "Delete a repository's unreachable objects, as 'ostree prune' does", work, common)
+    prune = add(
+        "prune", "Delete a repository's unreachable objects, as 'ostree prune' does", work, slices, common
+    )
     prune.add_argument(
         "--repo",
         metavar="PATH",
         help="the repository (default: the current directory if it's one, $OSTREE_REPO, /ostree/repo)",
-    )
-    prune.add_argument("--refs-only", action="store_true", help="only refs keep commits")
-    prune.add_argument(
-        "--depth",
-        type=int,
-        default=-1,
-        help="how many parents of a commit are kept (default: -1, all)",
     )
     prune.add_argument(
         "--no-prune",
@@ -94,7 +91,28 @@ def _parser() -> argparse.ArgumentParser:
     )
 
     _add_retention(prune)
-    _add_extensions(prune)
+    _add_deletion(prune)
+
+    plan = add("plan", "Work out what will have to go once a staged deployment is finalized", work, common)
+    target = plan.add_mutually_exclusive_group()
+    _add_sysroot(target)
+    target.add_argument("--repo", metavar="PATH", help="plan a prune of this repository instead")
+    target.add_argument("--show", metavar="FILE", help="only show the plan in FILE")
+    plan.add_argument(
+        "-o",
+        "--output",
+        metavar="FILE",
+        help="keep the plan in FILE (default: a sysroot's own place, where 'cleanup --auto' finds it)",
+    )
+    _add_retention(plan)
+
+    apply = add("apply", "Delete by a plan what is still unreachable", sysroot, work, slices, common)
+    apply.add_argument("plan", metavar="PLAN", nargs="?", help="its file (default: the sysroot's own plan)")
+    apply.add_argument("--dry-run", action="store_true", help="only say what would be deleted")
+    apply.add_argument(
+        "--time-budget", metavar="SECONDS", dest="time_budget_s", type=_seconds, help="stop after SECONDS"
+    )
+    _add_max_freed(apply)
 
     add("stamp", "Note durably that a sysroot is due for a cleanup", sysroot, common)
     add("status", "Show deployments, stamp, locks, and what a cleanup would free", sysroot, common)
@@ -102,7 +120,14 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_retention(prune: _Parser) -> None:
-    """The other options of `ostree prune`."""
+    """What to keep."""
+    prune.add_argument("--refs-only", action="store_true", help="only refs keep commits")
+    prune.add_argument(
+        "--depth",
+        type=int,
+        default=-1,
+        help="how many parents of a commit are kept (default: -1, all)",
+    )
     prune.add_argument("--commit-only", action="store_true", help="look at and delete commits only")
     prune.add_argument(
         "--keep-younger-than",
@@ -125,16 +150,6 @@ def _add_retention(prune: _Parser) -> None:
         default=[],
         help="prune the history of this branch only (may be given several times)",
     )
-    prune.add_argument("--delete-commit", metavar="COMMIT", help="delete a commit that no ref leads to")
-    prune.add_argument(
-        "--static-deltas-only",
-        action="store_true",
-        help="of the commit to delete, delete only the static deltas that lead to it",
-    )
-
-
-def _add_extensions(prune: _Parser) -> None:
-    """What `ostree prune` doesn't have."""
     prune.add_argument(
         "--keep-unreferenced-younger-than",
         metavar="DATE",
@@ -159,7 +174,22 @@ def _add_extensions(prune: _Parser) -> None:
         default=[],
         help="keep this commit even if no ref leads to it (may be given several times)",
     )
+
+
+def _add_deletion(prune: _Parser) -> None:
+    """What else to delete, and how much."""
+    prune.add_argument("--delete-commit", metavar="COMMIT", help="delete a commit that no ref leads to")
     prune.add_argument(
+        "--static-deltas-only",
+        action="store_true",
+        help="of the commit to delete, delete only the static deltas that lead to it",
+    )
+
+    _add_max_freed(prune)
+
+
+def _add_max_freed(parser: _Parser) -> None:
+    parser.add_argument(
         "--max-freed", metavar="SIZE", type=_size, help="stop when SIZE is freed: bytes, or with K, M, G or T"
     )
 
@@ -191,15 +221,31 @@ def _work() -> _Parser:
     return parser
 
 
+def _slices() -> _Parser:
+    parser = _Parser(add_help=False, argument_default=argparse.SUPPRESS)
+    parser.add_argument(
+        "--lock-slice",
+        dest="lock_slice_s",
+        type=_positive_seconds,
+        metavar="SECONDS",
+        help="how long to keep others waiting for a lock, about (default: 0.1)",
+    )
+    return parser
+
+
 def _sysroot() -> _Parser:
     parser = _Parser(add_help=False)
+    _add_sysroot(parser)
+    return parser
+
+
+def _add_sysroot(parser: argparse._ActionsContainer) -> None:
     parser.add_argument(
         "--sysroot",
         metavar="PATH",
         default=default_sysroot(),
         help="the sysroot (default: $OSTREE_SYSROOT, /)",
     )
-    return parser
 
 
 def _add_version(parser: argparse.ArgumentParser) -> None:
@@ -213,6 +259,13 @@ def _seconds(text: str) -> float:
         seconds = math.nan
     if not math.isfinite(seconds):
         raise argparse.ArgumentTypeError(f"no number of seconds: '{text}'")
+    return seconds
+
+
+def _positive_seconds(text: str) -> float:
+    seconds = _seconds(text)
+    if seconds <= 0:
+        raise argparse.ArgumentTypeError(f"not more than 0 seconds: '{text}'")
     return seconds
 
 

@@ -8,7 +8,8 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Callable
 
 from .. import api
-from ..errors import OperationCancelled, OstreeSweepError
+from ..errors import OperationCancelled, OstreeSweepError, StalePlanError
+from ..plans import PlanPlaces, PrunePlan
 from ..progress import terminal_bar
 from ..retention import Policy
 from ..stamp import CleanupStamp
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
     from .._core import _Deployment
     from ..cancellation import CancellationToken
+    from ..plans import Dropped
+    from ..retention import RetentionOptions
     from ..stamp import StampSnapshot
 
 
@@ -45,16 +48,7 @@ def prune(options: argparse.Namespace, token: CancellationToken) -> Result:
     with nullcontext() if options.verbose else terminal_bar() as bar:
         report = api.prune(
             options.repo or default_repo(),
-            refs_only=options.refs_only,
-            depth=options.depth,
-            commit_only=options.commit_only,
-            keep_younger_than=options.keep_younger_than,
-            retain_branch_depth=dict(options.retain_branch_depth),
-            only_branches=options.only_branches,
-            exclude_refs=options.exclude_refs,
-            protect_commits=options.protect_commits,
-            keep_unreferenced_younger_than=options.keep_unreferenced_younger_than,
-            policy=Policy.load(options.policy) if options.policy else None,
+            **_retention(options),
             delete_commit=options.delete_commit,
             static_deltas_only=options.static_deltas_only,
             max_freed=options.max_freed,
@@ -67,6 +61,51 @@ def prune(options: argparse.Namespace, token: CancellationToken) -> Result:
     if options.verbose:
         show_details(report)
     return report_result(report, commit_only=options.commit_only)
+
+
+def plan(options: argparse.Namespace, token: CancellationToken) -> Result:
+    """`ostree-sweep plan`."""
+    if options.show is not None:
+        made = PrunePlan.load(options.show)
+    else:
+        with terminal_bar() as bar:
+            made = api.plan(
+                options.sysroot,
+                repo=options.repo,
+                output=options.output,
+                cancellable=token,
+                progress=bar,
+                **(_retention(options) if options.repo is not None else {}),
+                **_work_options(options),
+            )
+    lines = [
+        *(_dropped_line(dropped) for dropped in made.dropped),
+        f"Would delete: {made.objects} objects, freeing {format_size(made.bytes)}",
+    ]
+    if made.path is not None:
+        lines.append(f"Plan: {made.path}")
+    return Result(lines, {**dataclasses.asdict(made), "objects": made.objects, "bytes": made.bytes})
+
+
+def apply(options: argparse.Namespace, token: CancellationToken) -> Result:
+    """`ostree-sweep apply`."""
+    path = options.plan or PlanPlaces(options.sysroot).find()
+    if path is None:
+        raise StalePlanError(f"{options.sysroot}: there is no plan")
+    with terminal_bar() as bar:
+        report = api.apply(
+            path,
+            sysroot=options.sysroot if options.plan is None else None,
+            time_budget_s=options.time_budget_s,
+            max_freed=options.max_freed,
+            dry_run=options.dry_run,
+            cancellable=token,
+            progress=bar,
+            **_work_options(options),
+        )
+    if options.verbose:
+        show_details(report)
+    return report_result(report)
 
 
 def stamp(options: argparse.Namespace, _token: CancellationToken) -> Result:
@@ -85,15 +124,18 @@ def status(options: argparse.Namespace, token: CancellationToken) -> Result:
     requested = CleanupStamp.for_sysroot(options.sysroot)
     snapshot = requested.read()
     reclaimable = _reclaimable(options.sysroot, token)
+    planned = _planned(options.sysroot)
     data = {
         "sysroot": options.sysroot,
         **found,
         "stamp": snapshot and {"path": requested.path, "note": _note_data(snapshot)},
+        "plan": planned,
         "reclaimable": reclaimable,
     }
     lines = [
         *(_deployment_line(deployment) for deployment in found["deployments"]),
         f"Stamp: {_stamp_text(requested, snapshot)}",
+        f"Plan: {_plan_text(planned)}",
         f"Repository: {found['repo']}",
         f"Repository lock: {found['repo_lock']}",
         f"Sysroot lock: {'held' if found['sysroot_locked'] else 'free'}",
@@ -105,6 +147,8 @@ def status(options: argparse.Namespace, token: CancellationToken) -> Result:
 COMMANDS: dict[str, Callable[[argparse.Namespace, CancellationToken], Result]] = {
     "cleanup": cleanup,
     "prune": prune,
+    "plan": plan,
+    "apply": apply,
     "stamp": stamp,
     "status": status,
 }
@@ -113,7 +157,25 @@ COMMANDS: dict[str, Callable[[argparse.Namespace, CancellationToken], Result]] =
 def _work_options(options: argparse.Namespace) -> dict[str, Any]:
     """What was given of the options that have their defaults in the package's calls."""
     given = vars(options)
-    return {name: given[name] for name in ("impact", "jobs", "lock_timeout_s") if name in given}
+    return {
+        name: given[name] for name in ("impact", "jobs", "lock_timeout_s", "lock_slice_s") if name in given
+    }
+
+
+def _retention(options: argparse.Namespace) -> RetentionOptions:
+    """What was given of what to keep."""
+    return {
+        "refs_only": options.refs_only,
+        "depth": options.depth,
+        "commit_only": options.commit_only,
+        "keep_younger_than": options.keep_younger_than,
+        "retain_branch_depth": dict(options.retain_branch_depth),
+        "only_branches": options.only_branches,
+        "exclude_refs": options.exclude_refs,
+        "protect_commits": options.protect_commits,
+        "keep_unreferenced_younger_than": options.keep_unreferenced_younger_than,
+        "policy": Policy.load(options.policy) if options.policy else None,
+    }
 
 
 def _print_name(name: str) -> None:
@@ -140,6 +202,35 @@ def _reclaimable(sysroot: str, token: CancellationToken) -> dict[str, Any]:
     except (OstreeSweepError, OSError) as error:
         return {"error": str(error)}
     return {"objects": report.objects_pruned, "bytes": report.bytes_freed}
+
+
+def _planned(sysroot: str) -> dict[str, Any] | None:
+    """What the sysroot's own plan says; where it can't be read, why."""
+    path = PlanPlaces(sysroot).find()
+    if path is None:
+        return None
+    try:
+        made = PrunePlan.load(path)
+    except (OstreeSweepError, OSError) as error:
+        return {"path": path, "error": str(error)}
+    return {"path": path, "made_at": made.made_at, "objects": made.objects, "bytes": made.bytes}
+
+
+def _plan_text(planned: dict[str, Any] | None) -> str:
+    if planned is None:
+        return "none"
+    if "error" in planned:
+        return f"unusable: {planned['error']}"
+    return f"{planned['path']} ({planned['objects']} objects, {format_size(planned['bytes'])})"
+
+
+def _dropped_line(dropped: Dropped) -> str:
+    names = ", ".join(dropped.names)
+    alone, shared = (
+        f"{total.objects} objects, {format_size(total.bytes)}" for total in (dropped.alone, dropped.shared)
+    )
+    shares = f", and with other dropped commits {shared}" if dropped.shared.objects else ""
+    return f"Dropped: {dropped.commit}{f' ({names})' if names else ''}: {alone}{shares}"
 
 
 def _deployment_line(deployment: _Deployment) -> str:

@@ -28,10 +28,14 @@ def report_result(report: PruneReport, *, commit_only: bool = False) -> Result:
     if isinstance(report, CleanupReport):
         if not report.ran:
             return Result(["No cleanup needed."], dataclasses.asdict(report))
-    else:
+    elif not report.by_plan:
         kind = " (commit only)" if commit_only else ""
         lines.append(f"Total{kind} objects: {report.objects_total}")
     lines.append(_freed(report))
+    if report.plan_refused is not None:
+        lines.append(f"The plan was not used: {report.plan_refused}")
+    if report.unfinished is not None:
+        lines.append(f"Something is left: {report.unfinished}")
     return Result(lines, dataclasses.asdict(report))
 
 

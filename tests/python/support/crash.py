@@ -35,8 +35,8 @@ KILLABLE = _TARGET / "release" / "examples" / "killable"
 DICE = random.SystemRandom()
 
 # What slows a run down, so that there are more instants to it.
-_DELAY = ("-e", "trace=unlinkat", "-e", "inject=unlinkat:delay_enter=2000")
-SLOWLY = ("strace", "-f", "-qq", "-o", "/dev/null", *_DELAY)
+DELAY = ("-e", "inject=unlinkat:delay_enter=2000")
+SLOWLY = ("strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=unlinkat", *DELAY)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,0 +1,178 @@
+"""Plans: what will have to go, worked out beforehand, and the places where a sysroot keeps its own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from .writable import run_writable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ._core import Plan, _PlanSummary
+
+_RUNTIME_PLACE = "/run/ostree-sweep/plan"
+
+
+@dataclass(frozen=True)
+class ObjectTotal:
+    """Some objects.
+
+    Attributes:
+        objects: how many.
+        bytes: sum of their sizes (`st_size`), in bytes.
+    """
+
+    objects: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class PlanRoot:
+    """What a plan assumes to be kept.
+
+    Attributes:
+        name: the ref, deployment or option that names it.
+        commit: checksum of the commit.
+    """
+
+    name: str
+    commit: str
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """A commit that is to go.
+
+    Attributes:
+        commit: its checksum.
+        names: the deployments that kept it, and the refs that it was made for.
+        alone: what nothing else reaches.
+        shared: what other commits that are to go reach, too.
+    """
+
+    commit: str
+    names: tuple[str, ...]
+    alone: ObjectTotal
+    shared: ObjectTotal
+
+
+@dataclass(frozen=True)
+class PrunePlan:
+    """What will have to go.
+
+    Attributes:
+        path: the file that holds it; None if it is kept nowhere, and can't be applied.
+        made_at: when it was made, in seconds since 1970.
+        sysroot: the sysroot it was made for; None: for a repository alone.
+        repo: the repository.
+        roots: what it assumes to be kept.
+        dropped: the commits that are to go.
+        by_type: what is to go, by type of object as in `PruneReport`.
+    """
+
+    path: str | None
+    made_at: int
+    sysroot: str | None
+    repo: str
+    roots: tuple[PlanRoot, ...]
+    dropped: tuple[Dropped, ...]
+    by_type: Mapping[str, ObjectTotal]
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> PrunePlan:
+        """Reads a plan's file.
+
+        Raises:
+            OSError: it can't be read.
+            StalePlanError: it is no plan, is damaged, or can't be trusted.
+        """
+        from . import core
+
+        return prune_plan(core.Plan.read(path).summary(), os.fspath(path))
+
+    @property
+    def objects(self) -> int:
+        """Number of objects that are to go."""
+        return sum(total.objects for total in self.by_type.values())
+
+    @property
+    def bytes(self) -> int:
+        """Sum of their sizes, in bytes."""
+        return sum(total.bytes for total in self.by_type.values())
+
+
+def prune_plan(summary: _PlanSummary, path: str | None) -> PrunePlan:
+    """The core's summary of a plan as ours."""
+    return PrunePlan(
+        path=path,
+        made_at=summary["made_at"],
+        sysroot=summary["sysroot"],
+        repo=summary["repo"],
+        roots=tuple(PlanRoot(*root) for root in summary["roots"]),
+        dropped=tuple(
+            Dropped(
+                dropped["commit"],
+                tuple(dropped["names"]),
+                ObjectTotal(**dropped["alone"]),
+                ObjectTotal(**dropped["shared"]),
+            )
+            for dropped in summary["dropped"]
+        ),
+        by_type={name: ObjectTotal(**total) for name, total in summary["by_type"].items()},
+    )
+
+
+class PlanPlaces:
+    """Where a sysroot keeps its own plan.
+
+    That is `ostree/sweep.plan` in its physical root, which outlasts a reboot. For the running system there is
+    another copy below `/run`, for who applies it at shutdown.
+    """
+
+    def __init__(self, sysroot: str | os.PathLike[str]) -> None:
+        root = os.fspath(sysroot)
+        below = os.path.join(root, "sysroot")
+        is_running = os.path.samefile(root, "/")
+        self._physical = below if is_running or os.path.exists(os.path.join(below, "ostree")) else root
+        lasting = os.path.join(self._physical, "ostree/sweep.plan")
+        self.paths = (_RUNTIME_PLACE, lasting) if is_running else (lasting,)
+
+    def find(self) -> str | None:
+        """The first that is there."""
+        return next((path for path in self.paths if os.path.lexists(path)), None)
+
+    def write(self, plan: Plan) -> str:
+        """Writes a plan to all places; returns the one that lasts.
+
+        Raises:
+            OSError: it can't be written.
+        """
+        for path in self.paths:
+            if path == _RUNTIME_PLACE:
+                os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+            run_writable(self._physical, partial(plan.write, path))
+        return self.paths[-1]
+
+    def snapshot(self) -> dict[str, tuple[int, int, int]]:
+        """The files that are there now."""
+        found = {}
+        for path in self.paths:
+            with contextlib.suppress(FileNotFoundError):
+                status = os.lstat(path)
+                found[path] = (status.st_dev, status.st_ino, status.st_mtime_ns)
+        return found
+
+    def remove(self, known: Mapping[str, tuple[int, int, int]]) -> None:
+        """Removes the files that are still those of a snapshot; a newer plan stays.
+
+        Raises:
+            OSError: one can't be removed.
+        """
+        for path, identity in self.snapshot().items():
+            if known.get(path) == identity:
+                run_writable(self._physical, partial(os.unlink, path))

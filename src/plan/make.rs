@@ -1,0 +1,155 @@
+//! Making a plan.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+use std::time::SystemTime;
+
+use super::identity::RepoIdentity;
+use super::owners::Owners;
+use super::{Dropped, Header, Identity, Plan, Root, Total};
+use crate::control::{Control, Phase};
+use crate::error::{Error, Result};
+use crate::mark::census::DIRECTORIES;
+use crate::mark::retention::Retention;
+use crate::mark::{Mark, RootSource};
+use crate::prune::Alone;
+use crate::repo::config::LockTimeout;
+use crate::repo::lock::LockKind;
+use crate::repo::object::{Checksum, ObjectName, ObjectType};
+use crate::repo::{variant, Repo};
+use crate::sweep::objects::{Context, Pass};
+use crate::sweep::Seen;
+use crate::workers::{Crew, Impact};
+
+/// How a plan is made.
+#[derive(Clone, Copy)]
+pub struct PlanOptions<'a> {
+    /// What to keep.
+    pub retention: &'a Retention,
+    /// Number of threads; None: as suits the impact.
+    pub jobs: Option<NonZeroUsize>,
+    /// What making it may cost the rest of the machine.
+    pub impact: Impact,
+    /// How long to wait for the lock; None: as the repository's settings say.
+    pub lock_timeout: Option<LockTimeout>,
+}
+
+/// Something that is to go.
+pub(super) struct Candidate {
+    pub object: ObjectName,
+    pub identity: Identity,
+    pub size: u64,
+}
+
+/// Plans what pruning a repository that stands alone would delete. Writes nothing.
+///
+/// # Locking
+/// The shared lock, all the time.
+pub fn plan(repo: &Repo, options: &PlanOptions, control: &Control) -> Result<Plan> {
+    make(repo, None, &mut Alone, &|_| Vec::new(), options, control)
+}
+
+/// As [`plan`](fn@plan), with further roots; `names` tells what a commit that is to go was kept by.
+pub(crate) fn make(
+    repo: &Repo,
+    sysroot: Option<&Path>,
+    sources: &mut dyn RootSource,
+    names: &dyn Fn(Checksum) -> Vec<String>,
+    options: &PlanOptions,
+    control: &Control,
+) -> Result<Plan> {
+    let PlanOptions { retention, jobs, impact, lock_timeout } = *options;
+    let crew = Crew::new(jobs, impact);
+    let lock = repo.lock_for_reading(lock_timeout);
+    let _shared = lock.acquire(LockKind::Shared, control)?;
+    let mut mark = Mark::new(repo, retention, crew, control);
+    mark.look_first(sources)?;
+    mark.wait_for_missing()?;
+
+    let mut candidates = collect(repo, &mark, crew, retention.commit_only, control)?;
+    candidates.sort_unstable_by_key(|candidate| candidate.object);
+    let mut totals: BTreeMap<String, Total> = BTreeMap::new();
+    for Candidate { object, size, .. } in &candidates {
+        totals.entry(object.kind.as_str().to_owned()).or_default().add(*size);
+    }
+    let commits: Vec<Checksum> = candidates
+        .iter()
+        .filter(|candidate| candidate.object.kind == ObjectType::Commit)
+        .map(|candidate| candidate.object.checksum)
+        .collect();
+    let owners = Owners::find(repo, mark.live(), &candidates, &commits, control)?;
+    let mut dropped: Vec<Dropped> = commits
+        .iter()
+        .zip(&owners.whole)
+        .map(|(commit, whole)| Dropped {
+            commit: *commit,
+            names: [names(*commit), refs_of(repo, *commit)].concat(),
+            alone: Total::default(),
+            shared: Total::default(),
+            whole: *whole,
+        })
+        .collect();
+    owners.account(&candidates, &mut dropped);
+
+    let (history, partial, census) =
+        mark.record().ok_or_else(|| Error::Internal("nothing was looked at".into()))?;
+    let header = Header {
+        made_at: SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs()),
+        sysroot: sysroot.map(Path::to_owned),
+        repo: repo.path().to_owned(),
+        roots: mark.named().map(|(name, commit)| Root { name: name.to_owned(), commit }).collect(),
+        dropped,
+        totals,
+        repo_identity: RepoIdentity::of(repo)?,
+        retention: retention.clone(),
+        history,
+        partial,
+        census,
+        sets: owners.sets,
+    };
+    Ok(Plan::from_candidates(header, &candidates, &owners.set_of))
+}
+
+/// All that is not live.
+fn collect(
+    repo: &Repo,
+    mark: &Mark,
+    crew: Crew,
+    commit_only: bool,
+    control: &Control,
+) -> Result<Vec<Candidate>> {
+    let candidates = Mutex::new(Vec::new());
+    let note = |object, seen: &Seen| {
+        let candidate = Candidate { object, identity: seen.identity(), size: seen.size() };
+        candidates.lock().unwrap_or_else(PoisonError::into_inner).push(candidate);
+    };
+    let context = Context {
+        repo,
+        control,
+        crew,
+        dry_run: true,
+        max_freed: None,
+        deltas_of: None,
+        observer: Some(&note),
+        plan: None,
+    };
+    control.enter(Phase::Sweep, DIRECTORIES as u64);
+    let pass = if commit_only { Pass::over_commits() } else { Pass::over_all() };
+    pass.run(context, mark.live(), None)?;
+    let (report, _) = pass.finish();
+    match report.failures.into_iter().next() {
+        None => Ok(candidates.into_inner().unwrap_or_else(PoisonError::into_inner)),
+        Some(failure) => Err(Error::corrupt(failure.path.display(), failure.error)),
+    }
+}
+
+/// The refs that a commit was made for, as it says itself.
+fn refs_of(repo: &Repo, commit: Checksum) -> Vec<String> {
+    let mut buffer = Vec::new();
+    match repo.read_metadata(ObjectName::new(commit, ObjectType::Commit), &mut buffer) {
+        Ok(true) => variant::ref_binding(&buffer),
+        _ => Vec::new(),
+    }
+}

@@ -1,0 +1,59 @@
+//! The deployments there will be once a staged one is finalized.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use super::libostree::Sysroot;
+use super::Owner;
+use crate::control::Control;
+use crate::error::Result;
+use crate::mark::retention::{Keep, Retention};
+use crate::mark::roots::Start;
+use crate::mark::RootSource;
+use crate::plan::{self, Plan, PlanOptions};
+use crate::repo::object::Checksum;
+use crate::repo::refs::Ref;
+use crate::repo::Repo;
+
+/// Plans what a cleanup of the sysroot at `path` will delete: once its staged deployment is finalized, or now if there
+/// is none. Of the `options`, what to keep is not heeded. Writes nothing.
+///
+/// # Locking
+/// The repository's shared lock, all the time.
+pub fn plan(path: &Path, options: &PlanOptions, control: &Control) -> Result<Plan> {
+    let repo = Repo::open(&path.join("ostree/repo"))?;
+    let sysroot = Sysroot::open(path)?;
+    let retention = Retention::refs(Keep::ALONE);
+    let options = PlanOptions { retention: &retention, ..*options };
+    let make = |sources: &mut dyn RootSource, dropped: &HashMap<Checksum, Vec<String>>| {
+        let names = |commit: Checksum| dropped.get(&commit).cloned().unwrap_or_default();
+        plan::make(&repo, Some(path), sources, &names, &options, control)
+    };
+    let Some((kept, dropped)) = sysroot.after_finalization()? else {
+        return make(&mut Owner { path, sysroot, dry_run: true }, &HashMap::new());
+    };
+    let mut names: HashMap<_, Vec<_>> = HashMap::new();
+    for (name, commit) in dropped {
+        names.entry(commit).or_default().push(name);
+    }
+    make(&mut Future { kept }, &names)
+}
+
+struct Future {
+    kept: Vec<(String, Checksum)>,
+}
+
+impl RootSource for Future {
+    fn roots(&mut self) -> Result<Vec<Start>> {
+        let keep = Keep::ALONE;
+        let starts = self.kept.iter();
+        Ok(starts
+            .map(|(name, commit)| Start { commit: *commit, keep, required_by: Some(name.clone()) })
+            .collect())
+    }
+
+    /// Finalization writes the deployment refs anew.
+    fn outdates(&self, reference: &Ref) -> bool {
+        super::libostree::is_deployment_ref(&reference.path)
+    }
+}
