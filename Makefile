@@ -1,14 +1,17 @@
-SYSTEM_PACKAGES = ostree libostree-dev pkg-config gcc libc6-dev python3-venv python3-dev \
+SYSTEM_PACKAGES = ostree libostree-dev pkg-config gcc g++ libc6-dev python3-venv python3-dev \
 	e2fsprogs xfsprogs btrfs-progs attr util-linux strace flatpak
 
 PYTHON = python3
 BIN = .venv/bin
 SOURCES = Cargo.toml Cargo.lock pyproject.toml $(shell find src -name '*.rs')
+NIGHTLY = nightly
+CARGO_FUZZ = 0.13.1
+FUZZ_SECONDS = 60
 SUDO = $(if $(filter 0,$(shell id -u)),,sudo)
 
 .DEFAULT_GOAL = help
 .DELETE_ON_ERROR:
-.PHONY: help deps build demo test test-long killable lint bench clean
+.PHONY: help deps build demo test test-long killable fuzz lint bench clean
 
 help: ## show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,15 +44,28 @@ test: build killable ## run all tests
 	cargo test --locked
 	$(BIN)/pytest tests/python
 
-test-long: build killable ## run all tests in their long form, which takes hours
+test-long: build killable fuzz ## run all tests in their long form, which takes hours
 	cargo test --locked
 	OSTREE_SWEEP_LONG=1 OSTREE_SWEEP_EXAMPLES=2000 $(BIN)/pytest tests/python
 
 killable: deps
 	cargo build --release --locked --features fault-points --example killable
 
+# What is found that is new is kept among what was built; what is worth it goes to fuzz/corpus by hand.
+fuzz: deps ## give each reader what a fuzzer makes up, for FUZZ_SECONDS each
+	rustup toolchain list | grep -q '^$(NIGHTLY)' || rustup toolchain install $(NIGHTLY) --profile minimal
+	cargo fuzz --version 2>/dev/null | grep -qF 'cargo-fuzz $(CARGO_FUZZ)' || \
+		cargo install cargo-fuzz --locked --version $(CARGO_FUZZ)
+	for target in $$(ls fuzz/corpus); do \
+		mkdir -p fuzz/target/corpus/$$target && \
+		cargo +$(NIGHTLY) fuzz run $$target fuzz/target/corpus/$$target fuzz/corpus/$$target -- \
+			-max_total_time=$(FUZZ_SECONDS) -max_len=65536 -timeout=10 -rss_limit_mb=512 -malloc_limit_mb=64 \
+			|| exit; \
+	done
+
 lint: build ## check format, lints and types
 	cargo fmt --check
+	cargo fmt --check --manifest-path fuzz/Cargo.toml
 	cargo clippy --all-targets --all-features --locked -- -D warnings
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -63,6 +79,7 @@ bench: build ## measure side by side with ostree and flatpak
 
 clean: ## remove all that was built
 	cargo clean
+	rm -rf fuzz/target fuzz/artifacts
 	rm -rf .venv dist .benchmarks .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find python tests -name __pycache__ -prune -exec rm -rf {} +
 	rm -f python/ostree_sweep/*.so

@@ -66,6 +66,9 @@ pub enum Error {
     /// A fault of this crate's own, or of a decoder it uses.
     #[error("internal error: {0}")]
     Internal(String),
+    /// libostree had to write, and the disk is full.
+    #[error("{0}")]
+    NoSpace(String),
     /// libostree reported an error on the sysroot.
     #[error("{0}")]
     Sysroot(String),

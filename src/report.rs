@@ -72,6 +72,24 @@ impl PruneReport {
         self.by_type.entry(kind).or_default()
     }
 
+    /// What both runs did, of which `next` came after this one.
+    pub(crate) fn followed_by(self, mut next: PruneReport) -> PruneReport {
+        for (kind, before) in self.by_type {
+            let tally = next.tally(kind);
+            tally.total = before.total.max(tally.total + before.pruned);
+            tally.pruned += before.pruned;
+            tally.bytes_freed += before.bytes_freed;
+        }
+        next.deltas_pruned += self.deltas_pruned;
+        next.failures.extend(self.failures);
+        next.by_plan |= self.by_plan;
+        next.plan_refused = self.plan_refused.or(next.plan_refused);
+        next.exclusive_lock_longest = next.exclusive_lock_longest.max(self.exclusive_lock_longest);
+        next.exclusive_lock_total += self.exclusive_lock_total;
+        next.duration += self.duration;
+        next
+    }
+
     /// Adds what another worker counted.
     pub(crate) fn merge(&mut self, other: PruneReport) {
         for (kind, tally) in other.by_type {

@@ -3,6 +3,7 @@
 use std::num::NonZeroUsize;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::Builder;
 
 use crate::error::{Error, Result};
 
@@ -58,18 +59,21 @@ impl Crew {
         results.into_iter().collect()
     }
 
-    /// Runs `work` once on every thread and returns all results.
+    /// Runs `work` once on every thread, the calling one among them, and returns all results.
+    ///
+    /// Where the system allows fewer threads, fewer do the work.
     pub fn run<T: Send>(self, work: impl Fn() -> Result<T> + Sync) -> Vec<Result<T>> {
         std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..self.jobs)
-                .map(|_| {
-                    scope.spawn(|| {
-                        self.impact.apply_to_this_thread();
-                        contain_panic(&work)
-                    })
-                })
-                .collect();
-            threads.into_iter().map(|thread| thread.join().unwrap_or_else(|_| Err(panicked()))).collect()
+            let helper = || {
+                self.impact.apply_to_this_thread();
+                contain_panic(&work)
+            };
+            let helpers: Vec<_> =
+                (1..self.jobs).map_while(|_| Builder::new().spawn_scoped(scope, helper).ok()).collect();
+            let mut results = vec![contain_panic(&work)];
+            results
+                .extend(helpers.into_iter().map(|helper| helper.join().unwrap_or_else(|_| Err(panicked()))));
+            results
         })
     }
 }

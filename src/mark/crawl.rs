@@ -55,23 +55,9 @@ pub(crate) fn read_all(
         let worker = Worker { repo, live, control, pool: &pool, buffer: Vec::new(), missing: Vec::new() };
         pool.stop_on_error(contain_panic(|| worker.run()))
     };
-    let missing = if crew.jobs == 1 {
-        work()
-    } else {
-        std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..crew.jobs)
-                .map(|_| {
-                    scope.spawn(|| {
-                        crew.impact.apply_to_this_thread();
-                        work()
-                    })
-                })
-                .collect();
-            threads.into_iter().flat_map(|thread| thread.join().unwrap_or_default()).collect::<Vec<_>>()
-        })
-    };
+    let missing = crew.run(|| Ok(work()));
     pool.finish()?;
-    Ok(missing)
+    Ok(missing.into_iter().flat_map(Result::unwrap_or_default).collect())
 }
 
 struct Worker<'a> {
@@ -86,6 +72,7 @@ struct Worker<'a> {
 impl Worker<'_> {
     fn run(mut self) -> Result<Vec<ObjectName>> {
         let mut own: Vec<ObjectName> = Vec::new();
+        self.pool.lock().members += 1;
         while !self.pool.stopped.load(Ordering::Relaxed) {
             self.control.check()?;
             let object = match own.pop() {
@@ -137,11 +124,14 @@ struct Pool {
     hungry: AtomicUsize,
     /// Set with the first error, so that nobody goes on with the work at hand.
     stopped: AtomicBool,
+    /// How many threads there are meant to be.
     jobs: usize,
 }
 
 struct State {
     stack: Vec<ObjectName>,
+    /// Threads that have begun. All work there is lies in the stack or with one of them.
+    members: usize,
     idle: usize,
     error: Option<Error>,
     over: bool,
@@ -150,7 +140,7 @@ struct State {
 impl Pool {
     fn new(stack: Vec<ObjectName>, jobs: usize) -> Self {
         Self {
-            state: Mutex::new(State { stack, idle: 0, error: None, over: false }),
+            state: Mutex::new(State { stack, members: 0, idle: 0, error: None, over: false }),
             changed: Condvar::new(),
             hungry: AtomicUsize::new(0),
             stopped: AtomicBool::new(false),
@@ -177,7 +167,7 @@ impl Pool {
                 own.extend(state.stack.drain(rest..));
                 break Ok(Some(object));
             }
-            if state.idle == self.jobs {
+            if state.idle == state.members {
                 state.over = true;
                 self.changed.notify_all();
                 break Ok(None);

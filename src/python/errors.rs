@@ -41,7 +41,7 @@ pub(super) fn to_python(py: Python, error: Error) -> PyErr {
             }
             None => PyOSError::new_err((libc::EIO, source.to_string(), path.into_os_string())),
         },
-        Error::Refused(_) | Error::Sysroot(_) | Error::Internal(_) | Error::OutOfTime => {
+        Error::Refused(_) | Error::NoSpace(_) | Error::Sysroot(_) | Error::Internal(_) | Error::OutOfTime => {
             raised::OstreeSweepError::new_err(message)
         }
     }

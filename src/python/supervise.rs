@@ -5,8 +5,10 @@
 //! never attach to Python. Whatever a callback raises stops the work, waits until it has stopped, and is raised.
 
 use std::sync::{Condvar, Mutex, PoisonError};
+use std::thread::Builder;
 use std::time::Duration;
 
+use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
 
 use super::errors::to_python;
@@ -83,12 +85,12 @@ pub(super) fn supervise<T: Send>(
     // A token that is cancelled already cancels before anything is done.
     callbacks.tell(py, &control, &names)?;
     let (result, raised) = std::thread::scope(|scope| {
-        let worker = scope.spawn(|| {
+        let worker = Builder::new().spawn_scoped(scope, || {
             impact.apply_to_this_thread();
             let result = contain_panic(|| work(&control, observer));
             latch.open();
             result
-        });
+        })?;
         let mut raised = None;
         loop {
             let ended = py.detach(|| latch.wait());
@@ -103,8 +105,9 @@ pub(super) fn supervise<T: Send>(
             }
         }
         let result = py.detach(|| worker.join());
-        (result, raised)
-    });
+        Ok::<_, std::io::Error>((result, raised))
+    })
+    .map_err(|error| PyOSError::new_err((error.raw_os_error(), format!("no thread to work in: {error}"))))?;
     if let Some(error) = raised {
         return Err(error);
     }

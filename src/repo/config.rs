@@ -62,9 +62,8 @@ impl Config {
     /// Parses the text of a `config` file; `path` is for messages.
     pub fn parse(text: &str, path: &Path) -> Result<Self> {
         let unsupported = |reason: String| Error::Unsupported { path: path.to_owned(), reason };
-        let file = KeyFile::new();
-        file.load_from_data(text, KeyFileFlags::NONE)
-            .map_err(|error| unsupported(format!("Couldn't parse config file: {error}")))?;
+        let file = key_file(text, KeyFileFlags::NONE)
+            .map_err(|reason| unsupported(format!("Couldn't parse config file: {reason}")))?;
         let core = Section { file: &file, path };
 
         match core.value("repo_version")?.as_deref() {
@@ -106,15 +105,29 @@ impl Config {
 
 /// The text of a `config` file with `core.tombstone-commits` switched on.
 pub(crate) fn with_tombstones(text: &str, path: &Path) -> Result<String> {
-    let file = KeyFile::new();
-    file.load_from_data(text, KeyFileFlags::KEEP_COMMENTS | KeyFileFlags::KEEP_TRANSLATIONS)
-        .map_err(|error| Error::Unsupported { path: path.to_owned(), reason: error.to_string() })?;
+    let file = key_file(text, KeyFileFlags::KEEP_COMMENTS | KeyFileFlags::KEEP_TRANSLATIONS)
+        .map_err(|reason| Error::Unsupported { path: path.to_owned(), reason })?;
     file.set_boolean("core", "tombstone-commits", true);
     Ok(file.to_data().into())
 }
 
-/// The names of the remotes that a key file defines.
-pub(crate) fn remotes(file: &KeyFile) -> BTreeSet<String> {
+/// Parses a key file; the error is for people.
+fn key_file(text: &str, flags: KeyFileFlags) -> std::result::Result<KeyFile, String> {
+    // GLib takes text that ends with the first NUL, and its binding panics.
+    if text.contains('\0') {
+        return Err("it is not text".into());
+    }
+    let file = KeyFile::new();
+    file.load_from_data(text, flags).map_err(|error| error.to_string())?;
+    Ok(file)
+}
+
+/// The names of the remotes that the text of a key file defines; None if it is no key file.
+pub(crate) fn remotes_in(text: &str) -> Option<BTreeSet<String>> {
+    key_file(text, KeyFileFlags::NONE).ok().map(|file| remotes(&file))
+}
+
+fn remotes(file: &KeyFile) -> BTreeSet<String> {
     file.groups()
         .iter()
         .filter_map(|group| group.as_str().strip_prefix("remote \"")?.strip_suffix('"').map(str::to_owned))
@@ -196,6 +209,11 @@ mod tests {
         for bad in ["mode=wrong", "locking=perhaps", "lock-timeout-secs=soon", "mode", "repo_version=2"] {
             assert!(matches!(parse(bad), Err(Error::Unsupported { .. })), "{bad}");
         }
-        assert!(Config::parse("", Path::new("config")).is_err());
+        for bad in ["", "[core]\nrepo_version=1\0\n"] {
+            assert!(
+                matches!(Config::parse(bad, Path::new("config")), Err(Error::Unsupported { .. })),
+                "{bad}"
+            );
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! The repository on disk, read through directory descriptors.
 
 pub mod config;
+pub mod delta;
 pub(crate) mod listing;
 pub mod lock;
 pub mod object;
@@ -31,8 +32,8 @@ const FILE: OFlags = OFlags::RDONLY.union(OFlags::CLOEXEC).union(OFlags::NOFOLLO
 /// libostree's own limit for metadata objects, `OSTREE_MAX_METADATA_SIZE`.
 const MAX_METADATA: u64 = 128 << 20;
 
-/// Limit for `config` and for refs, which are far smaller.
-const MAX_TEXT: u64 = 16 << 20;
+/// Limit for `config`, for refs and the like, which are far smaller.
+const MAX_SMALL: u64 = 16 << 20;
 
 /// How many repositories may be parents of each other before it counts as a loop.
 const MAX_PARENTS: usize = 16;
@@ -259,7 +260,12 @@ pub(crate) fn replace_file(
     mut content: &[u8],
 ) -> std::io::Result<()> {
     let (name, scratch) = (name.as_ref(), scratch.as_ref());
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    // A crash may have left one, and others may have put anything there; it is never opened.
+    match rustix::fs::unlinkat(directory, scratch, AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
     let file = openat(directory, scratch, flags, Permissions::from_raw_mode(0o644))?;
     let written = (|| {
         while !content.is_empty() {
@@ -285,11 +291,16 @@ fn read_config(directory: &OwnedFd, path: &Path) -> Result<String> {
     read_text(&file).map_err(|error| Error::io(&config_path, error))
 }
 
+/// Reads a small file.
+pub(crate) fn read_small(file: &OwnedFd) -> std::io::Result<Vec<u8>> {
+    let mut buffer = Vec::new();
+    read_regular(file, MAX_SMALL, &mut buffer)?;
+    Ok(buffer)
+}
+
 /// Reads a small text file.
 pub(crate) fn read_text(file: &OwnedFd) -> std::io::Result<String> {
-    let mut buffer = Vec::new();
-    read_regular(file, MAX_TEXT, &mut buffer)?;
-    String::from_utf8(buffer)
+    String::from_utf8(read_small(file)?)
         .map_err(|_| std::io::Error::new(std::io::ErrorKind::InvalidData, "it is not text"))
 }
 
@@ -307,6 +318,8 @@ fn read_regular(file: &OwnedFd, limit: u64, buffer: &mut Vec<u8>) -> std::io::Re
     let size = usize::try_from(size).map_err(|_| invalid("it is too large"))?;
     // One byte more than expected, so that a file which grows is seen to; and the one read that fills all the rest
     // has also met the end.
+    let more = (size + 1).saturating_sub(buffer.len());
+    buffer.try_reserve(more).map_err(|_| Errno::NOMEM)?;
     buffer.resize(size + 1, 0);
     let mut filled = 0;
     while filled < size {

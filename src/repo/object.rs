@@ -154,6 +154,13 @@ impl ObjectName {
         Some(Self::new(Checksum(bytes), kind))
     }
 
+    /// Reads where a payload link leads: `../XX/YYYY….file`.
+    pub fn from_payload_link(target: &[u8]) -> Option<Self> {
+        let (directory, entry) = target.strip_prefix(b"../")?.split_at_checked(2)?;
+        let hex = entry.strip_prefix(b"/")?.split(|b| *b == b'.').next()?;
+        Checksum::from_hex(&[directory, hex].concat()).map(|checksum| Self::new(checksum, ObjectType::File))
+    }
+
     /// The path below `objects/`.
     pub fn loose_path(&self, mode: Mode) -> String {
         loose_path(&self.checksum, self.kind.suffix(mode))
@@ -221,6 +228,16 @@ mod tests {
         ] {
             assert_eq!(kind(suffix, Mode::BareUser), bare, "{suffix}");
             assert_eq!(kind(suffix, Mode::Archive), archive, "{suffix}");
+        }
+    }
+
+    #[test]
+    fn a_payload_link_names_its_file() {
+        let target = format!("../{}/{}.file", &HEX[..2], &HEX[2..]);
+        let file = ObjectName::from_payload_link(target.as_bytes()).unwrap();
+        assert_eq!(file.to_string(), format!("{HEX}.file"));
+        for bad in ["", "../", "../ab", "/etc/passwd", &target[1..], &target[..40]] {
+            assert_eq!(ObjectName::from_payload_link(bad.as_bytes()), None, "{bad}");
         }
     }
 

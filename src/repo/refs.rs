@@ -15,9 +15,12 @@ use rustix::io::Errno;
 
 use super::listing::{each_entry, Entry};
 use super::object::Checksum;
-use super::{read_text, Repo, DIRECTORY};
+use super::{read_small, Repo, DIRECTORY};
 use crate::control::Control;
 use crate::error::{Error, Result};
+
+/// More parts than a ref's name may have: a deeper one fits in no path, or is there to exhaust us.
+const MAX_DEPTH: usize = 256;
 
 /// A ref and the commit it names.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,6 +72,9 @@ struct Refs<'a> {
 impl Refs<'_> {
     fn list(&mut self, directory: &OwnedFd, path: &Path) -> Result<()> {
         let full_path = self.repo.path().join(path);
+        if path.components().count() > MAX_DEPTH {
+            return Err(Error::corrupt(path.display(), "it is nested too deeply"));
+        }
         each_entry(directory, &full_path, |entry| {
             self.control.check()?;
             let child = path.join(OsStr::from_bytes(entry.name));
@@ -83,7 +89,10 @@ impl Refs<'_> {
                         Err(error) => Err(io(error.into())),
                     }
                 }
-                Some(FileType::RegularFile | FileType::Symlink) => {
+                Some(kind @ (FileType::RegularFile | FileType::Symlink)) => {
+                    if kind == FileType::Symlink {
+                        check_alias(directory, entry.name, &child)?;
+                    }
                     let target = self.read(directory, entry, &child)?;
                     self.found.extend(target.map(|target| Ref { path: child, target }));
                     Ok(())
@@ -108,22 +117,47 @@ impl Refs<'_> {
             }
             Err(error) => return Err(Error::io(self.repo.path().join(path), error)),
         };
-        let text = match read_text(&file) {
-            Ok(text) => text,
+        match read_small(&file) {
+            Ok(content) => target(entry.name, &content).map_err(|reason| corrupt(reason.into())),
             Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {
-                return if is_ref_name(entry.name) { Err(corrupt(error.to_string())) } else { Ok(None) }
+                if is_ref_name(entry.name) {
+                    Err(corrupt(error.to_string()))
+                } else {
+                    Ok(None)
+                }
             }
-            Err(error) => return Err(Error::io(self.repo.path().join(path), error)),
-        };
-        match Checksum::from_hex(text.trim_end().as_bytes()) {
-            None if is_ref_name(entry.name) => Err(corrupt("it holds no checksum of a commit".into())),
-            target => Ok(target),
+            Err(error) => Err(Error::io(self.repo.path().join(path), error)),
         }
+    }
+}
+
+/// Fails if an alias leads to anything but a file: opening a device can be enough to set it going.
+fn check_alias(directory: &OwnedFd, name: &[u8], path: &Path) -> Result<()> {
+    match statat(directory, name, AtFlags::empty()) {
+        Ok(stat) if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile => {
+            Err(Error::corrupt(path.display(), "it is an alias of what is not a regular file"))
+        }
+        // What can't be followed fails when it is opened.
+        _ => Ok(()),
+    }
+}
+
+/// The commit that a ref's file holds. None if it holds none, and libostree would not take a file of this name, the last
+/// part of its path, for a ref; otherwise the error is for people.
+pub fn target(name: &[u8], content: &[u8]) -> std::result::Result<Option<Checksum>, &'static str> {
+    match Checksum::from_hex(content.trim_ascii_end()) {
+        None if is_ref_name(name) => Err("it holds no checksum of a commit"),
+        target => Ok(target),
     }
 }
 
 /// Whether libostree lists a ref of this name: `OSTREE_REF_FRAGMENT_REGEXP`.
 fn is_ref_name(name: &[u8]) -> bool {
+    // The expression's `$` passes over one line end, of any kind.
+    let name = match name {
+        [rest @ .., b'\r', b'\n'] | [rest @ .., b'\n' | b'\x0b' | b'\x0c' | b'\r'] => rest,
+        _ => name,
+    };
     let word = |b: &u8| b.is_ascii_alphanumeric() || *b == b'_' || !b.is_ascii();
     name.first().is_some_and(word) && name.iter().all(|b| word(b) || matches!(b, b'.' | b'-'))
 }

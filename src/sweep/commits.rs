@@ -148,10 +148,17 @@ impl Sweep {
 
     /// Removes the partial marks of commits that are gone: those deleted in this run, and among `marked` those that
     /// an earlier run was interrupted at. A mark without a commit that a pull may still be going to complete stays:
-    /// the pull's staging directory would hold the commit. To be called with the exclusive lock held.
+    /// the pull's staging directory would hold the commit; where that can't be seen, all stay. To be called with the exclusive lock held.
     pub fn remove_partial_marks(&mut self, context: Context, marked: &[Checksum]) -> Result<()> {
         let repo = context.repo;
-        let staging = staging_directories(context)?;
+        let staging = match staging_directories(context) {
+            Err(Error::Io { source, .. }) => {
+                let path = PathBuf::from("tmp");
+                self.report.failures.push(Failure { path, error: source.to_string() });
+                return Ok(());
+            }
+            other => other?,
+        };
         for commit in marked {
             let object = ObjectName::new(*commit, ObjectType::Commit);
             let path = object.loose_path(repo.config().mode);

@@ -12,7 +12,7 @@ pub(crate) mod verdict;
 
 use std::os::fd::OwnedFd;
 
-use rustix::fs::{statx, unlinkat, AtFlags, Statx, StatxFlags};
+use rustix::fs::{statx, syncfs, unlinkat, AtFlags, Statx, StatxFlags};
 use rustix::io::Errno;
 
 use crate::fault::{self, Step};
@@ -67,7 +67,13 @@ pub(crate) fn remove(
     }
     if !dry_run {
         fault::before(Step::Unlink);
-        match unlinkat(directory, path, AtFlags::empty()) {
+        let unlink = || unlinkat(directory, path, AtFlags::empty());
+        let result = match unlink() {
+            // On btrfs even that takes room, and what was deleted before gives its own back with a commit.
+            Err(Errno::NOSPC) => syncfs(directory).and_then(|()| unlink()),
+            other => other,
+        };
+        match result {
             Err(Errno::NOENT) => return Ok(Removal::Vanished),
             result => result?,
         }

@@ -4,7 +4,7 @@ use rustix::fs::{readlinkat, statat, AtFlags};
 use rustix::io::Errno;
 
 use crate::mark::live_set::LiveSet;
-use crate::repo::object::{Checksum, ObjectName, ObjectType};
+use crate::repo::object::{ObjectName, ObjectType};
 use crate::repo::Repo;
 
 /// What is to become of an object.
@@ -34,7 +34,7 @@ fn is_wanted_link(repo: &Repo, live: &LiveSet, link: ObjectName) -> std::io::Res
         Err(error) => return Err(error.into()),
     };
     let invalid = || std::io::Error::new(std::io::ErrorKind::InvalidData, "it does not lead to an object");
-    let file = target_file(target.as_bytes()).ok_or_else(invalid)?;
+    let file = ObjectName::from_payload_link(target.as_bytes()).ok_or_else(invalid)?;
     if !live.contains(file) {
         return Ok(false);
     }
@@ -42,27 +42,5 @@ fn is_wanted_link(repo: &Repo, live: &LiveSet, link: ObjectName) -> std::io::Res
         Ok(stat) => Ok(u64::try_from(stat.st_size).unwrap_or(0) >= repo.config().payload_link_threshold),
         Err(Errno::NOENT) => Ok(false),
         Err(error) => Err(error.into()),
-    }
-}
-
-/// Reads a payload link's text, `../XX/YYYY….file`.
-fn target_file(target: &[u8]) -> Option<ObjectName> {
-    let (directory, entry) = target.strip_prefix(b"../")?.split_at_checked(2)?;
-    let hex = entry.strip_prefix(b"/")?.split(|b| *b == b'.').next()?;
-    Checksum::from_hex(&[directory, hex].concat()).map(|checksum| ObjectName::new(checksum, ObjectType::File))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_payload_link_names_its_file() {
-        let hex = "ab".repeat(32);
-        let target = format!("../{}/{}.file", &hex[..2], &hex[2..]);
-        assert_eq!(target_file(target.as_bytes()).unwrap().to_string(), format!("{hex}.file"));
-        for bad in ["", "../", "../ab", "/etc/passwd", &target[1..], &target[..40]] {
-            assert_eq!(target_file(bad.as_bytes()), None, "{bad}");
-        }
     }
 }

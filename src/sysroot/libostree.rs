@@ -1,15 +1,20 @@
 //! libostree's sysroot object, with our errors and our way to cancel.
 
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ostree::gio;
 use ostree::gio::prelude::*;
+use ostree::glib::{Variant, VariantDict, VariantTy};
+use rustix::fs::{linkat, openat, AtFlags, Mode, OFlags, CWD};
+use rustix::io::Errno;
 
 use crate::control::Control;
 use crate::error::{Error, Result};
 use crate::repo::object::Checksum;
+use crate::repo::read_small;
 
 /// The sysroot's lock, below its path.
 pub(super) const LOCK_FILE: &str = "ostree/lock";
@@ -27,7 +32,8 @@ impl Sysroot {
     /// Loads the sysroot at `path` to look at it.
     pub fn open(path: &Path) -> Result<Self> {
         let sysroot = ostree::Sysroot::new(Some(&gio::File::for_path(path)));
-        sysroot.load(gio::Cancellable::NONE).map_err(error)?;
+        sysroot.initialize().map_err(error)?;
+        load(&sysroot)?;
         Ok(Self(sysroot))
     }
 
@@ -45,8 +51,22 @@ impl Sysroot {
     }
 
     /// Takes the sysroot's lock if nobody else has it.
-    pub fn try_lock(&self) -> Result<bool> {
-        self.0.try_lock().map_err(error)
+    ///
+    /// libostree removes the lock file on release, and creates it anew to lock. Where a full disk has no room for
+    /// that, a hard link to another file is as good, and takes none.
+    pub fn try_lock(&self, path: &Path) -> Result<bool> {
+        let is_full = |error: &ostree::glib::Error| error.matches(gio::IOErrorEnum::NoSpace);
+        let lock = path.join(LOCK_FILE);
+        let result = match self.0.try_lock() {
+            Err(error) if is_full(&error) => {
+                match linkat(CWD, path.join("ostree/repo/config"), CWD, &lock, AtFlags::empty()) {
+                    Ok(()) | Err(Errno::EXIST) => self.0.try_lock(),
+                    Err(_) => Err(error),
+                }
+            }
+            other => other,
+        };
+        result.map_err(|cause| if is_full(&cause) { Error::io(lock, Errno::NOSPC) } else { error(cause) })
     }
 
     pub fn unlock(&self) {
@@ -104,8 +124,43 @@ impl Sysroot {
     /// # Locking
     /// To be called with the sysroot's lock held, and the repository's not: it opens a transaction of its own.
     pub fn prepare_cleanup(&self, control: &Control) -> Result<()> {
-        self.0.load(gio::Cancellable::NONE).map_err(error)?;
+        load(&self.0)?;
         cancellable(control, |cancellable| self.0.prepare_cleanup(Some(cancellable)))
+    }
+}
+
+/// Loads the deployments of an initialized sysroot.
+fn load(sysroot: &ostree::Sysroot) -> Result<()> {
+    if sysroot.is_booted() {
+        check_staged()?;
+    }
+    sysroot.load(gio::Cancellable::NONE).map_err(error)
+}
+
+/// Fails if there is a staged deployment of which libostree could not tell what it deploys: it takes that for none.
+fn check_staged() -> Result<()> {
+    match read_staged() {
+        Ok(staged) => match staged.lookup_value("target", Some(VariantTy::VARDICT)) {
+            Some(_) => Ok(()),
+            None => Err(Error::corrupt(STAGED, "it describes no deployment")),
+        },
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Err(error) if error.kind() == ErrorKind::InvalidData => {
+            Err(Error::corrupt(STAGED, error.to_string()))
+        }
+        Err(error) => Err(Error::io(STAGED, error)),
+    }
+}
+
+/// What libostree has noted of the staged deployment.
+fn read_staged() -> std::io::Result<VariantDict> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let content = read_small(&openat(CWD, STAGED, flags, Mode::empty())?)?;
+    let staged = Variant::from_data_with_type(content, VariantTy::VARDICT);
+    if staged.is_normal_form() {
+        Ok(VariantDict::new(Some(&staged)))
+    } else {
+        Err(std::io::Error::new(ErrorKind::InvalidData, "it describes no deployment"))
     }
 }
 
@@ -125,17 +180,11 @@ fn named(deployment: &ostree::Deployment) -> Result<Named> {
 ///
 /// Mirrors `_ostree_sysroot_finalize_staged_inner`, which libostree has no call for.
 fn merge_deployment() -> std::io::Result<Option<(String, String)>> {
-    let invalid = || std::io::Error::from(std::io::ErrorKind::InvalidData);
-    let bytes = std::fs::read(STAGED)?;
-    let staged = glib::Variant::from_data_with_type(bytes, glib::VariantTy::VARDICT);
-    if !staged.is_normal_form() {
-        return Err(invalid());
-    }
-    let staged = glib::VariantDict::new(Some(&staged));
-    let Some(merge) = staged.lookup_value("merge-deployment", Some(glib::VariantTy::VARDICT)) else {
+    let invalid = || std::io::Error::from(ErrorKind::InvalidData);
+    let Some(merge) = read_staged()?.lookup_value("merge-deployment", Some(VariantTy::VARDICT)) else {
         return Ok(None);
     };
-    let merge = glib::VariantDict::new(Some(&merge));
+    let merge = VariantDict::new(Some(&merge));
     let text = |key| merge.lookup::<String>(key).ok().flatten().ok_or_else(invalid);
     Ok(Some((text("osname")?, text("name")?)))
 }
@@ -187,6 +236,8 @@ fn error(error: ostree::glib::Error) -> Error {
         Error::Cancelled(None)
     } else if error.matches(gio::IOErrorEnum::WouldBlock) {
         Error::Busy(error.message().to_owned())
+    } else if error.matches(gio::IOErrorEnum::NoSpace) {
+        Error::NoSpace(error.message().to_owned())
     } else {
         Error::Sysroot(error.message().to_owned())
     }

@@ -12,6 +12,8 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustix::io::Errno;
+
 pub use self::future::plan;
 use self::libostree::Sysroot;
 pub use self::status::{status, DeploymentStatus, SysrootStatus};
@@ -25,7 +27,7 @@ use crate::repo::config::LockTimeout;
 use crate::repo::lock::{poll, Attempt, LockKind};
 use crate::repo::refs::Ref;
 use crate::repo::Repo;
-use crate::report::PruneReport;
+use crate::report::{Failure, PruneReport};
 use crate::workers::{contain_panic, Impact};
 
 /// How often the end of a sync is looked for.
@@ -92,16 +94,9 @@ fn cleanup_in_this_thread(path: &Path, options: &CleanupOptions, control: &Contr
         owner.unlock();
     }
     let repo = Repo::open(&repo_path)?;
-    if !dry_run {
-        control.enter(Phase::Deployments, 0);
-        let lock = repo.lock(lock_timeout)?;
-        // libostree will take the repository's lock itself, in a wait that can't be cancelled. So wait here until it
-        // can be had.
-        drop(lock_both(&mut owner, &lock, LockKind::Shared, control)?);
-        let result = owner.sysroot.prepare_cleanup(control);
-        owner.unlock();
-        result?;
-    }
+    // libostree writes refs, even if they are what they were. A full disk may have no room for that until something
+    // is deleted, and refs that are out of date keep more rather than less.
+    let prepared = dry_run || prepare(&mut owner, &repo, lock_timeout, control)?;
     let options = PruneOptions {
         retention: &Retention::refs(Keep::ALONE),
         dry_run,
@@ -114,19 +109,69 @@ fn cleanup_in_this_thread(path: &Path, options: &CleanupOptions, control: &Contr
         observer: None,
         plan,
     };
-    let report = match prune_within(&repo, &mut owner, &options, control) {
+    let prune = |owner: &mut Owner| match prune_within(&repo, owner, &options, control) {
         Err(Error::StalePlan(reason)) if plan.is_some_and(|plan| plan.must_cover) => {
             let options = PruneOptions { plan: None, ..options };
-            let report = prune_within(&repo, &mut owner, &options, control)?;
-            PruneReport { plan_refused: Some(reason), ..report }
+            let report = prune_within(&repo, owner, &options, control)?;
+            Ok(PruneReport { plan_refused: Some(reason), ..report })
         }
-        other => other?,
+        other => other,
     };
+    let out_of_time = |report| Ok(PruneReport { unfinished: Some(Error::OutOfTime.to_string()), ..report });
+    let mut report = prune(&mut owner)?;
+    if !prepared && report.unfinished.is_none() {
+        let rest = prepare(&mut owner, &repo, lock_timeout, control).and_then(|prepared| {
+            if prepared {
+                prune(&mut owner)
+            } else {
+                Ok(still_full())
+            }
+        });
+        report = match rest {
+            Ok(rest) => report.followed_by(rest),
+            Err(Error::Cancelled(rest)) => {
+                let rest = rest.map_or_else(PruneReport::default, |rest| *rest);
+                return Err(Error::Cancelled(Some(Box::new(report.followed_by(rest)))));
+            }
+            Err(Error::OutOfTime) => return out_of_time(report),
+            Err(error) => return Err(error),
+        };
+    }
     match if dry_run || report.unfinished.is_some() { Ok(()) } else { make_durable(&repo, control) } {
         Ok(()) => Ok(report),
         Err(Error::Cancelled(_)) => Err(Error::Cancelled(Some(Box::new(report)))),
-        Err(Error::OutOfTime) => Ok(PruneReport { unfinished: Some(Error::OutOfTime.to_string()), ..report }),
+        Err(Error::OutOfTime) => out_of_time(report),
         Err(error) => Err(error),
+    }
+}
+
+/// Has libostree remove what belongs to no deployment; false if the disk is too full for it to finish.
+fn prepare(
+    owner: &mut Owner,
+    repo: &Repo,
+    lock_timeout: Option<LockTimeout>,
+    control: &Control,
+) -> Result<bool> {
+    control.enter(Phase::Deployments, 0);
+    let lock = repo.lock(lock_timeout)?;
+    // libostree will take the repository's lock itself, in a wait that can't be cancelled. So wait here until it
+    // can be had.
+    drop(lock_both(owner, &lock, LockKind::Shared, control)?);
+    let result = owner.sysroot.prepare_cleanup(control);
+    owner.unlock();
+    match result {
+        Ok(()) => Ok(true),
+        Err(Error::NoSpace(_)) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// What is to be said if all that could be deleted made no room for libostree's refs.
+fn still_full() -> PruneReport {
+    let error = std::io::Error::from(Errno::NOSPC).to_string();
+    PruneReport {
+        failures: vec![Failure { path: PathBuf::from("refs/heads/ostree"), error }],
+        ..PruneReport::default()
     }
 }
 
@@ -173,7 +218,7 @@ impl RootSource for Owner<'_> {
 
 impl Surroundings for Owner<'_> {
     fn try_lock(&mut self) -> Result<Option<PathBuf>> {
-        Ok((!self.sysroot.try_lock()?).then(|| self.path.join(libostree::LOCK_FILE)))
+        Ok((!self.sysroot.try_lock(self.path)?).then(|| self.path.join(libostree::LOCK_FILE)))
     }
 
     fn unlock(&mut self) {

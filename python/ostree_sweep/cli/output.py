@@ -130,9 +130,14 @@ def _message(error: Exception) -> str:
 
 def _print_lines(lines: list[str]) -> None:
     for line in lines:
-        print(line)
+        print(_printable(line))
     flush()
 
 
 def _print_error(message: str) -> None:
-    print(f"error: {message}", file=sys.stderr)
+    print(f"error: {_printable(message)}", file=sys.stderr)
+
+
+def _printable(text: str) -> str:
+    """Keeps names on disk from moving a terminal's cursor, and from looking like lines of ours."""
+    return "".join(char if char.isprintable() or char == "\u00a0" else ascii(char)[1:-1] for char in text)
