@@ -267,7 +267,7 @@ def test_planning_and_applying_can_be_cancelled(repo: Path, plan: PrunePlan) -> 
     assert listing(repo) == before
 
 
-@pytest.mark.parametrize("step", range(1, 12, 2))
+@pytest.mark.parametrize("step", [1, 2, 4, 8])
 def test_killed_at_any_deletion_the_rest_is_left_to_the_next(
     repo: Path, plan: PrunePlan, tmp_path: Path, step: int
 ) -> None:
