@@ -31,11 +31,11 @@ use crate::sweep::{commits, leftovers};
 use crate::workers::{contain_panic, Crew, Impact};
 
 /// How long others are kept waiting at most, give or take the time to look at what changed.
-const SLICE: Duration = Duration::from_millis(100);
+pub(crate) const SLICE: Duration = Duration::from_millis(100);
 
 /// How long the lock is left free between slices at least: time for a process that sleeps in the kernel to wake up
 /// and take it. Who tries once a second is noticed; see [`Waiters`].
-const GAP: Duration = Duration::from_millis(10);
+pub(crate) const GAP: Duration = Duration::from_millis(10);
 
 /// How often, and after what time, a dry run looks again for objects that a writer may be moving into place.
 const RETRIES: u32 = 5;
@@ -68,6 +68,8 @@ pub(crate) trait Surroundings: RootSource {
     fn try_lock(&mut self) -> Result<Option<PathBuf>>;
     /// Releases it.
     fn unlock(&mut self);
+    /// Whether garbage goes even if it is marked as immutable.
+    fn unprotects(&self) -> bool;
 }
 
 /// A repository that stands alone.
@@ -75,6 +77,9 @@ struct Alone;
 
 impl RootSource for Alone {
     fn roots(&mut self) -> Result<Vec<Start>> {
+        Ok(Vec::new())
+    }
+    fn in_use(&mut self) -> Result<Vec<Start>> {
         Ok(Vec::new())
     }
     fn outdates(&self, _: &Ref) -> bool {
@@ -87,6 +92,9 @@ impl Surroundings for Alone {
         Ok(None)
     }
     fn unlock(&mut self) {}
+    fn unprotects(&self) -> bool {
+        false
+    }
 }
 
 /// Prunes `repo`, as `ostree prune` does.
@@ -125,8 +133,9 @@ pub(crate) fn prune_within(
         *options;
     let lock = if dry_run { repo.lock_for_reading(lock_timeout) } else { repo.lock(lock_timeout)? };
     let crew = Crew::new(jobs, impact);
+    let unprotects = surroundings.unprotects();
     let mut run = Run {
-        context: Context { repo, control, crew, dry_run, max_freed, deltas_of, observer },
+        context: Context { repo, control, crew, dry_run, max_freed, deltas_of, observer, unprotects },
         commit_only: retention.commit_only,
         surroundings,
         lock: &lock,
@@ -204,6 +213,7 @@ impl Run<'_> {
             control.sleep(RETRY_AFTER)?;
         }
         self.mark.confirm_missing()?;
+        self.mark.refuse_in_use(self.surroundings)?;
 
         control.enter(Phase::Sweep, DIRECTORIES as u64);
         let pass = if self.commit_only { Pass::over_commits() } else { Pass::over_all() };

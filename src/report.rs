@@ -21,7 +21,7 @@ pub struct Tally {
 /// Something that should have gone and could not be removed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
-    /// Path relative to the repository.
+    /// Path relative to the repository, or in a cleanup to the sysroot.
     pub path: PathBuf,
     /// The kernel's reason.
     pub error: String,
@@ -36,6 +36,8 @@ pub struct PruneReport {
     pub by_type: BTreeMap<ObjectType, Tally>,
     /// Static deltas removed because the commit they lead to is gone.
     pub deltas_pruned: u64,
+    /// Checkouts of deployments that are no more, removed by a sysroot's cleanup: `STATEROOT/CHECKSUM.SERIAL`.
+    pub deployments_removed: Vec<String>,
     /// Items that could not be removed.
     pub failures: Vec<Failure>,
     /// The longest time without a break that the repository's exclusive lock was held.
@@ -75,6 +77,7 @@ impl PruneReport {
             mine.bytes_freed += tally.bytes_freed;
         }
         self.deltas_pruned += other.deltas_pruned;
+        self.deployments_removed.extend(other.deployments_removed);
         self.failures.extend(other.failures);
     }
 }

@@ -27,6 +27,7 @@ class _PruneReport(TypedDict):
     bytes_freed: int
     by_type: dict[str, _Tally]
     deltas_pruned: int
+    deployments_removed: list[str]
     failures: list[_Failure]
     exclusive_lock_longest_s: float
     exclusive_lock_total_s: float

@@ -89,7 +89,7 @@ mod _core {
                     observer,
                 };
                 let repo = announce_deletion(Repo::open(&repo)?, &retention, control)?;
-                crate::prune::prune(&repo, &options, control)
+                crate::sysroot::prune(&repo, &options, control)
             })?;
         Ok(report.into())
     }

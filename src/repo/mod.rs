@@ -280,10 +280,15 @@ fn read_config(directory: &OwnedFd, path: &Path) -> Result<String> {
 
 /// Reads a small text file.
 pub(crate) fn read_text(file: &OwnedFd) -> std::io::Result<String> {
+    String::from_utf8(read_bytes(file)?)
+        .map_err(|_| std::io::Error::new(std::io::ErrorKind::InvalidData, "it is not text"))
+}
+
+/// Reads a small file.
+pub(crate) fn read_bytes(file: &OwnedFd) -> std::io::Result<Vec<u8>> {
     let mut buffer = Vec::new();
     read_regular(file, MAX_TEXT, &mut buffer)?;
-    String::from_utf8(buffer)
-        .map_err(|_| std::io::Error::new(std::io::ErrorKind::InvalidData, "it is not text"))
+    Ok(buffer)
 }
 
 /// Reads all of a regular file of at most `limit` bytes into `buffer`.

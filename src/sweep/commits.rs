@@ -76,8 +76,8 @@ impl Sweep {
         // A full disk has no room for a tombstone until something is deleted.
         let wants_tombstone = repo.config().tombstones;
         let buried = wants_tombstone && tombstone::write(repo, &commit).is_ok();
-        let outcome = remove(repo.objects(), &loose_path(&commit, "commitmeta"), false)
-            .and_then(|_| remove(repo.objects(), &path, false));
+        let outcome = remove(repo.objects(), &loose_path(&commit, "commitmeta"), context)
+            .and_then(|_| remove(repo.objects(), &path, context));
         match outcome {
             Ok(Removal::Done(size)) => {
                 let tally = self.report.tally(ObjectType::Commit);
@@ -101,7 +101,7 @@ impl Sweep {
             Err(error) => {
                 if buried {
                     // It has not gone after all.
-                    let _ = remove(repo.objects(), &loose_path(&commit, "tombstone-commit"), false);
+                    let _ = remove(repo.objects(), &loose_path(&commit, "tombstone-commit"), context);
                 }
                 self.stick(commit, &path, &error);
                 false

@@ -4,6 +4,7 @@
 //! and [`leftovers`] take care of what belongs to a commit: detached metadata, partial marks, static deltas, cached
 //! summaries.
 
+pub(crate) mod checkout;
 pub(crate) mod commits;
 pub(crate) mod leftovers;
 pub(crate) mod objects;
@@ -15,6 +16,8 @@ use std::os::fd::OwnedFd;
 use rustix::fs::{statat, unlinkat, AtFlags};
 use rustix::io::Errno;
 
+use self::checkout::unlink_protected;
+use self::objects::Context;
 use crate::fault::{self, Step};
 
 /// What became of a file that should go.
@@ -26,11 +29,14 @@ pub(crate) enum Removal {
 }
 
 /// Deletes the file `path` below `directory`, or in a dry run only looks at it.
-pub(crate) fn remove(directory: &OwnedFd, path: &str, dry_run: bool) -> std::io::Result<Removal> {
+pub(crate) fn remove(directory: &OwnedFd, path: &str, context: Context) -> std::io::Result<Removal> {
     let removed = statat(directory, path, AtFlags::SYMLINK_NOFOLLOW).and_then(|stat| {
-        if !dry_run {
+        if !context.dry_run {
             fault::before(Step::Unlink);
-            unlinkat(directory, path, AtFlags::empty())?;
+            unlinkat(directory, path, AtFlags::empty()).or_else(|error| match error {
+                Errno::PERM if context.unprotects => unlink_protected(directory, path.as_bytes()),
+                other => Err(other),
+            })?;
         }
         Ok(u64::try_from(stat.st_size).unwrap_or(0))
     });

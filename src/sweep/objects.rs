@@ -41,6 +41,8 @@ pub(crate) struct Context<'a> {
     /// Static deltas that lead to this commit go in any case.
     pub deltas_of: Option<Checksum>,
     pub observer: Option<Observer<'a>>,
+    /// Whether a file that is marked as immutable goes all the same.
+    pub unprotects: bool,
 }
 
 impl Context<'_> {
@@ -259,7 +261,7 @@ impl Sweeper<'_> {
         let path = object.loose_path(repo.config().mode);
         let outcome = match verdict(repo, self.live, object) {
             // The path begins with the directory's name and a slash.
-            Ok(Verdict::Prune) => remove(descriptor, &path[3..], dry_run),
+            Ok(Verdict::Prune) => remove(descriptor, &path[3..], self.context),
             Ok(Verdict::Keep) => return false,
             Err(error) => Err(error),
         };

@@ -63,6 +63,13 @@ impl Sysroot {
         named.collect()
     }
 
+    /// All deployments' checkouts, the staged one's included, as stateroot and `CHECKSUM.SERIAL`.
+    pub fn checkouts(&self) -> Vec<(String, String)> {
+        let name =
+            |deployment: &ostree::Deployment| format!("{}.{}", deployment.csum(), deployment.deployserial());
+        self.0.deployments().iter().map(|deployment| (deployment.osname().into(), name(deployment))).collect()
+    }
+
     /// Whether `prepare_cleanup` deletes or overwrites a ref, given by its path in the repository.
     ///
     /// Mirrors `generate_deployment_refs`: refs `ostree/B/S/I` keep the deployments' commits, `B` and `S` being 0 or
@@ -81,12 +88,16 @@ impl Sysroot {
         matches!(index, [only] if only.parse::<usize>().is_ok_and(|index| index < count))
     }
 
-    /// Loads the deployments and removes what belongs to none of them; does not prune.
+    /// Loads the deployments.
+    pub fn load(&self) -> Result<()> {
+        self.0.load(gio::Cancellable::NONE).map_err(error)
+    }
+
+    /// Removes what belongs to no deployment; does not prune. To be called once it is loaded.
     ///
     /// # Locking
     /// To be called with the sysroot's lock held, and the repository's not: it opens a transaction of its own.
     pub fn prepare_cleanup(&self, control: &Control) -> Result<()> {
-        self.0.load(gio::Cancellable::NONE).map_err(error)?;
         cancellable(control, |cancellable| self.0.prepare_cleanup(Some(cancellable)))
     }
 }
