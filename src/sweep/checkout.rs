@@ -41,6 +41,9 @@ const LONGEST_PATH: usize = 4000;
 /// How far above where it is a thread keeps a directory open, in a deep tree.
 const STEP: usize = 32;
 
+/// More threads only have more descriptors open: in one directory the kernel lets one at a time delete.
+const MOST_JOBS: usize = 8;
+
 /// How often a directory to which somebody keeps adding is emptied again.
 const RETRIES: u8 = 3;
 
@@ -152,7 +155,7 @@ pub(crate) fn remove(parent: &OwnedFd, path: &Path, keep_root: bool, context: Co
         state: Mutex::new(state),
         wake: Condvar::new(),
     };
-    context.crew.run(|| tree.work()).into_iter().collect::<Result<()>>()?;
+    context.crew.at_most(MOST_JOBS).run(|| tree.work()).into_iter().collect::<Result<()>>()?;
     let outcome = lock(&tree.state).outcome;
     Ok(outcome)
 }

@@ -2,7 +2,7 @@
 //!
 //! [`verdict`] decides, for dry and real runs alike; [`objects`] goes through the object directories; [`commits`]
 //! and [`leftovers`] take care of what belongs to a commit: detached metadata, partial marks, static deltas, cached
-//! summaries.
+//! summaries. [`checkout`] removes directory trees.
 
 pub(crate) mod checkout;
 pub(crate) mod commits;

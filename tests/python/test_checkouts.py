@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -26,7 +27,7 @@ from support.checkouts import (
     writable,
 )
 from support.crash import FILE_SYSTEMS, LONG, SLOWLY, killable
-from support.sysroots import BRANCH, COMMAND, ENOUGH_S, Sysroot, output, started
+from support.sysroots import BRANCH, COMMAND, ENOUGH_S, Sysroot, locked, output, started
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -495,6 +496,35 @@ def test_others_get_in_between(sysroot: Sysroot, checkout: Path) -> None:
     assert sysroot.deployment(checksum).is_dir()
     assert not checkout.exists()
     assert_clean(sysroot)
+
+
+def test_what_is_deployed_again_meanwhile_is_left_alone(sysroot: Sysroot) -> None:
+    """As a deployment without a boot entry is none, until the entry is back."""
+    (deployed,) = (
+        path for path in sysroot.path.glob("ostree/deploy/os/deploy/*.0") if newest(sysroot) not in path.name
+    )
+    with writable(deployed):
+        fill_with_links(deployed / "usr" / "wide", 1000)
+    entry = sysroot.path / "boot" / "loader" / "entries" / "ostree-1-os.conf"
+    before = names_below(deployed)
+    content = entry.read_text(encoding="utf-8")
+    entry.unlink()
+    process = started(*SLOWLY, COMMAND, "cleanup", "--auto", f"--sysroot={sysroot.path}")
+    while len(names_below(deployed)) > len(before) - 10:
+        assert process.poll() is None
+    with locked(sysroot.path / "ostree" / "lock", wait=True):
+        assert process.poll() is None
+        entry.write_text(content, encoding="utf-8")
+        left = names_below(deployed)
+        assert left
+    process.communicate()
+    assert process.returncode == 0
+    assert names_below(deployed) == left
+
+
+def names_below(directory: Path) -> list[str]:
+    """All that is there; what vanishes meanwhile may be missing."""
+    return sorted(f"{at}/{name}" for at, below, files in os.walk(directory) for name in (*below, *files))
 
 
 def test_a_cancelled_removal_stops_soon_and_is_finished_by_the_next(sysroot: Sysroot, checkout: Path) -> None:
