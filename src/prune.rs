@@ -35,11 +35,11 @@ use crate::workers::{contain_panic, Crew, Impact};
 pub const LOCK_SLICE: Duration = Duration::from_millis(100);
 
 /// A slice that is as good as endless, and that a clock can still be put forward by.
-const LONGEST_SLICE: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+pub(crate) const LONGEST_SLICE: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// How long the lock is left free between slices at least: time for a process that sleeps in the kernel to wake up
 /// and take it. Who tries once a second is noticed; see [`Waiters`].
-const GAP: Duration = Duration::from_millis(10);
+pub(crate) const GAP: Duration = Duration::from_millis(10);
 
 /// Receives the name of every object that is pruned.
 pub type Observer<'a> = &'a (dyn Fn(ObjectName) + Sync);
@@ -84,6 +84,8 @@ pub(crate) trait Surroundings: RootSource {
     fn try_lock(&mut self) -> Result<Option<PathBuf>>;
     /// Releases it.
     fn unlock(&mut self);
+    /// Whether garbage goes even if it is marked as immutable.
+    fn unprotects(&self) -> bool;
 }
 
 /// A repository that stands alone.
@@ -91,6 +93,9 @@ pub(crate) struct Alone;
 
 impl RootSource for Alone {
     fn roots(&mut self) -> Result<Vec<Start>> {
+        Ok(Vec::new())
+    }
+    fn in_use(&mut self) -> Result<Vec<Start>> {
         Ok(Vec::new())
     }
     fn outdates(&self, _: &Ref) -> bool {
@@ -103,6 +108,9 @@ impl Surroundings for Alone {
         Ok(None)
     }
     fn unlock(&mut self) {}
+    fn unprotects(&self) -> bool {
+        false
+    }
 }
 
 /// Prunes `repo`, as `ostree prune` does.
@@ -154,6 +162,7 @@ pub(crate) fn prune_within(
     }
     let lock = if dry_run { repo.lock_for_reading(lock_timeout) } else { repo.lock(lock_timeout)? };
     let crew = Crew::new(jobs, impact);
+    let unprotects = surroundings.unprotects();
     let notify = |object, _: &Seen| observer.into_iter().for_each(|observer| observer(object));
     let mut run = Run {
         context: Context {
@@ -165,6 +174,7 @@ pub(crate) fn prune_within(
             deltas_of,
             observer: observer.is_some().then_some(&notify as Notice),
             plan: plan.map(|plan| plan.plan),
+            unprotects,
         },
         commit_only: plan.map_or(retention, |plan| plan.plan.retention()).commit_only,
         must_cover: plan.is_some_and(|plan| plan.must_cover),
@@ -248,6 +258,7 @@ impl Run<'_> {
         self.mark.look(self.surroundings)?;
         self.check_cover()?;
         self.mark.wait_for_missing()?;
+        self.mark.refuse_in_use(self.surroundings)?;
 
         control.enter(Phase::Sweep, DIRECTORIES as u64);
         let pass = if self.commit_only { Pass::over_commits() } else { Pass::over_all() };

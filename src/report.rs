@@ -21,7 +21,7 @@ pub struct Tally {
 /// Something that should have gone and could not be removed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
-    /// Path relative to the repository.
+    /// Path relative to the repository, or in a cleanup to the sysroot.
     pub path: PathBuf,
     /// The kernel's reason.
     pub error: String,
@@ -36,6 +36,8 @@ pub struct PruneReport {
     pub by_type: BTreeMap<ObjectType, Tally>,
     /// Static deltas removed because the commit they lead to is gone.
     pub deltas_pruned: u64,
+    /// Checkouts of deployments that are no more, removed by a sysroot's cleanup: `STATEROOT/CHECKSUM.SERIAL`.
+    pub deployments_removed: Vec<String>,
     /// Whether candidates came from a plan and not from a crawl.
     pub by_plan: bool,
     /// Why there was a plan and it was not used.
@@ -99,6 +101,7 @@ impl PruneReport {
             mine.bytes_freed += tally.bytes_freed;
         }
         self.deltas_pruned += other.deltas_pruned;
+        self.deployments_removed.extend(other.deployments_removed);
         self.failures.extend(other.failures);
     }
 }

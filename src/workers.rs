@@ -43,6 +43,11 @@ impl Crew {
         Self { jobs, impact }
     }
 
+    /// The same with at most so many threads.
+    pub(crate) fn at_most(self, jobs: usize) -> Self {
+        Self { jobs: self.jobs.min(jobs), ..self }
+    }
+
     /// Calls `work` with each number below `count`, each once, on all threads. The first error ends it; numbers that
     /// were begun are finished.
     pub fn for_each(self, count: usize, work: impl Fn(usize) -> Result<()> + Sync) -> Result<()> {

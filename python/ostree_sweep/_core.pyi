@@ -37,6 +37,7 @@ class _PruneReport(TypedDict):
     bytes_freed: int
     by_type: dict[str, _Tally]
     deltas_pruned: int
+    deployments_removed: list[str]
     by_plan: bool
     plan_refused: str | None
     unfinished: str | None

@@ -42,7 +42,7 @@ class Failure:
     """One item that couldn't be removed.
 
     Attributes:
-        path: the item.
+        path: the item, relative to the repository, or in a cleanup to the sysroot.
         error: why, for people to read.
     """
 
@@ -91,10 +91,12 @@ class CleanupReport(PruneReport):
     """What a cleanup of a sysroot did, or in a dry run would do.
 
     Attributes:
+        deployments_removed: checkouts of deployments that are no more, each as `STATEROOT/CHECKSUM.SERIAL`.
         ran: False where no stamp asked for a cleanup, so that nothing was done.
         stamp_removed: the cleanup is complete and the stamp that asked for it is gone.
     """
 
+    deployments_removed: tuple[str, ...]
     ran: bool
     stamp_removed: bool
 
@@ -106,7 +108,8 @@ def prune_report(raw: _PruneReport) -> PruneReport:
 
 def cleanup_report(raw: _PruneReport) -> CleanupReport:
     """The core's report of a cleanup; the stamp is still there."""
-    return CleanupReport(**_fields(raw), ran=True, stamp_removed=False)
+    removed = tuple(raw["deployments_removed"])
+    return CleanupReport(**_fields(raw), deployments_removed=removed, ran=True, stamp_removed=False)
 
 
 def not_needed() -> CleanupReport:
@@ -125,14 +128,16 @@ def not_needed() -> CleanupReport:
         exclusive_lock_longest_s=0.0,
         exclusive_lock_total_s=0.0,
         duration_s=0.0,
+        deployments_removed=(),
         ran=False,
         stamp_removed=False,
     )
 
 
 def _fields(raw: _PruneReport) -> dict[str, Any]:
+    """The fields of a prune's report."""
     return {
-        **raw,
+        **{name: value for name, value in raw.items() if name != "deployments_removed"},
         "by_type": {name: ObjectTally(**tally) for name, tally in raw["by_type"].items()},
         "failures": tuple(Failure(**failure) for failure in raw["failures"]),
     }

@@ -38,6 +38,9 @@ pub(crate) trait RootSource {
     /// Commits that must stay whatever refs say, as of now.
     fn roots(&mut self) -> Result<Vec<Start>>;
 
+    /// Commits that the running system stands on, as far as that shows without asking for roots.
+    fn in_use(&mut self) -> Result<Vec<Start>>;
+
     /// Whether a ref is about to be deleted by the cleanup that a dry run stands for, and so protects nothing.
     fn outdates(&self, reference: &Ref) -> bool;
 }
@@ -208,6 +211,7 @@ impl<'a> Mark<'a> {
         let absent = std::mem::take(&mut self.absent);
         self.absent = self.read(absent)?;
         self.confirm_missing()?;
+        self.refuse_in_use(sources)?;
         // A pull that completes a commit brings all that was absent from it, and then removes the mark.
         let is_live = |commit: &Checksum| self.live.contains(ObjectName::new(*commit, ObjectType::Commit));
         let completed = were_partial.difference(&self.partial).find(|commit| is_live(commit));
@@ -243,6 +247,19 @@ impl<'a> Mark<'a> {
     /// Fails if something live is missing.
     fn confirm_missing(&self) -> Result<()> {
         self.missing.first().map_or(Ok(()), |object| Err(Error::corrupt(object, "it is missing")))
+    }
+
+    /// Fails if a commit that the running system stands on is about to be deleted: roots must have been overlooked, or
+    /// somebody wants too much.
+    pub fn refuse_in_use(&self, sources: &mut dyn RootSource) -> Result<()> {
+        for Start { commit, required_by, .. } in sources.in_use()? {
+            let object = ObjectName::new(commit, ObjectType::Commit);
+            if !self.live.contains(object) && self.repo.has(object)? {
+                let user = required_by.unwrap_or_default();
+                return Err(Error::Refused(format!("{object} would be deleted, but {user} needs it")));
+            }
+        }
+        Ok(())
     }
 
     /// Keeps commits that should go and can't be deleted, with all that they reach; as garbage they may lack some of

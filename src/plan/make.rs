@@ -134,6 +134,7 @@ fn collect(
         deltas_of: None,
         observer: Some(&note),
         plan: None,
+        unprotects: false,
     };
     control.enter(Phase::Sweep, DIRECTORIES as u64);
     let pass = if commit_only { Pass::over_commits() } else { Pass::over_all() };

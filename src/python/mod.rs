@@ -92,7 +92,7 @@ mod _core {
                     plan: None,
                 };
                 let repo = announce_deletion(Repo::open(&repo)?, &retention, control)?;
-                crate::prune::prune(&repo, &options, control)
+                crate::sysroot::prune(&repo, &options, control)
             })?;
         Ok(report.into())
     }
@@ -116,7 +116,7 @@ mod _core {
         let options = PlanOptions { retention: &retention, jobs, impact, lock_timeout };
         let callbacks = Callbacks { cancelled, progress, names: None };
         let work = |control: &Control, _: Option<Observer>| {
-            crate::plan::plan(&Repo::open(&repo)?, &options, control)
+            crate::sysroot::plan_repo(&Repo::open(&repo)?, &options, control)
         };
         supervise(py, &callbacks, impact, work).map(Plan)
     }
@@ -201,7 +201,7 @@ mod _core {
             if let Some(time) = time_budget {
                 control.limit_time(time);
             }
-            crate::prune::prune(&Repo::open(&repo)?, &options, control)
+            crate::sysroot::prune(&Repo::open(&repo)?, &options, control)
         })?;
         Ok(report.into())
     }

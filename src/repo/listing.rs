@@ -1,6 +1,7 @@
 //! Directory listings in large chunks.
 
 use std::mem::MaybeUninit;
+use std::ops::ControlFlow;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
@@ -40,14 +41,26 @@ pub(crate) fn each_entry(
     path: &Path,
     mut each: impl FnMut(&Entry) -> Result<()>,
 ) -> Result<()> {
+    until(directory, path, |entry| each(entry).map(ControlFlow::Continue)).map(drop)
+}
+
+/// As [`each_entry`], until `each` says to break: then there may be more.
+pub(crate) fn until(
+    directory: &OwnedFd,
+    path: &Path,
+    mut each: impl FnMut(&Entry) -> Result<ControlFlow<()>>,
+) -> Result<ControlFlow<()>> {
     let mut buffer = vec![MaybeUninit::uninit(); CHUNK];
     let mut entries = RawDir::new(directory.as_fd(), &mut buffer);
     while let Some(entry) = entries.next() {
         let entry = entry.map_err(|error| Error::io(path, error))?;
         let name = entry.file_name().to_bytes();
         if name != b"." && name != b".." {
-            each(&Entry { name, kind: entry.file_type(), directory })?;
+            let entry = Entry { name, kind: entry.file_type(), directory };
+            if each(&entry)?.is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
         }
     }
-    Ok(())
+    Ok(ControlFlow::Continue(()))
 }

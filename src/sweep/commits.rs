@@ -91,8 +91,8 @@ impl Sweep {
         // A full disk has no room for a tombstone until something is deleted.
         let wants_tombstone = repo.config().tombstones;
         let buried = wants_tombstone && tombstone::write(repo, &commit).is_ok();
-        let outcome = remove(repo.objects(), &loose_path(&commit, "commitmeta"), false, None)
-            .and_then(|_| remove(repo.objects(), &path, false, None));
+        let outcome = remove(repo.objects(), &loose_path(&commit, "commitmeta"), context, None)
+            .and_then(|_| remove(repo.objects(), &path, context, None));
         match outcome {
             Ok(Removal::Done(seen)) => {
                 let size = seen.size();
@@ -117,7 +117,7 @@ impl Sweep {
             Err(error) => {
                 if buried {
                     // It has not gone after all.
-                    let _ = remove(repo.objects(), &loose_path(&commit, "tombstone-commit"), false, None);
+                    let _ = remove(repo.objects(), &loose_path(&commit, "tombstone-commit"), context, None);
                 }
                 self.stick(commit, &path, &error);
                 false

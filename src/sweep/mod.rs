@@ -2,8 +2,9 @@
 //!
 //! [`verdict`] decides, for dry and real runs alike; [`objects`] goes through the object directories; [`commits`]
 //! and [`leftovers`] take care of what belongs to a commit: detached metadata, partial marks, static deltas, cached
-//! summaries.
+//! summaries. [`checkout`] removes directory trees.
 
+pub(crate) mod checkout;
 pub(crate) mod commits;
 pub(crate) mod leftovers;
 pub(crate) mod objects;
@@ -15,6 +16,8 @@ use std::os::fd::OwnedFd;
 use rustix::fs::{statx, syncfs, unlinkat, AtFlags, Statx, StatxFlags};
 use rustix::io::Errno;
 
+use self::checkout::unlink_protected;
+use self::objects::Context;
 use crate::fault::{self, Step};
 use crate::plan::Identity;
 
@@ -58,19 +61,20 @@ pub(crate) enum Removal {
 pub(crate) fn remove(
     directory: &OwnedFd,
     path: &str,
-    dry_run: bool,
+    context: Context,
     expected: Option<Identity>,
 ) -> std::io::Result<Removal> {
     let Some(seen) = Seen::at(directory, path)? else { return Ok(Removal::Vanished) };
     if expected.is_some_and(|expected| expected != seen.identity()) {
         return Ok(Removal::Replaced);
     }
-    if !dry_run {
+    if !context.dry_run {
         fault::before(Step::Unlink);
         let unlink = || unlinkat(directory, path, AtFlags::empty());
         let result = match unlink() {
             // On btrfs even that takes room, and what was deleted before gives its own back with a commit.
             Err(Errno::NOSPC) => syncfs(directory).and_then(|()| unlink()),
+            Err(Errno::PERM) if context.unprotects => unlink_protected(directory, path.as_bytes()),
             other => other,
         };
         match result {

@@ -44,6 +44,8 @@ pub(crate) struct Context<'a> {
     pub observer: Option<Notice<'a>>,
     /// Where candidates come from, if not from listing directories.
     pub plan: Option<&'a Plan>,
+    /// Whether a file that is marked as immutable goes all the same.
+    pub unprotects: bool,
 }
 
 impl Context<'_> {
@@ -273,7 +275,7 @@ impl Sweeper<'_> {
         let path = object.loose_path(repo.config().mode);
         let outcome = match verdict(repo, self.live, object) {
             // The path begins with the directory's name and a slash.
-            Ok(Verdict::Prune) => remove(descriptor, &path[3..], dry_run, expected),
+            Ok(Verdict::Prune) => remove(descriptor, &path[3..], self.context, expected),
             Ok(Verdict::Keep) => return false,
             Err(error) => Err(error),
         };

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use super::libostree::Sysroot;
-use super::Owner;
+use super::{host, Owner};
 use crate::control::Control;
 use crate::error::Result;
 use crate::mark::retention::{Keep, Retention};
@@ -21,6 +21,7 @@ use crate::repo::Repo;
 /// # Locking
 /// The repository's shared lock, all the time.
 pub fn plan(path: &Path, options: &PlanOptions, control: &Control) -> Result<Plan> {
+    let path = host::sysroot(path)?;
     let repo = Repo::open(&path.join("ostree/repo"))?;
     let sysroot = Sysroot::open(path)?;
     let retention = Retention::refs(Keep::ALONE);
@@ -30,7 +31,7 @@ pub fn plan(path: &Path, options: &PlanOptions, control: &Control) -> Result<Pla
         plan::make(&repo, Some(path), sources, &names, &options, control)
     };
     let Some((kept, dropped)) = sysroot.after_finalization()? else {
-        return make(&mut Owner { path, sysroot, dry_run: true }, &HashMap::new());
+        return make(&mut Owner { path, sysroot, dry_run: true, own: false }, &HashMap::new());
     };
     let mut names: HashMap<_, Vec<_>> = HashMap::new();
     for (name, commit) in dropped {
@@ -50,6 +51,10 @@ impl RootSource for Future {
         Ok(starts
             .map(|(name, commit)| Start { commit: *commit, keep, required_by: Some(name.clone()) })
             .collect())
+    }
+
+    fn in_use(&mut self) -> Result<Vec<Start>> {
+        Ok(Vec::new())
     }
 
     /// Finalization writes the deployment refs anew.

@@ -1,26 +1,21 @@
 //! libostree's sysroot object, with our errors and our way to cancel.
 
-use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ostree::gio;
 use ostree::gio::prelude::*;
-use ostree::glib::{Variant, VariantDict, VariantTy};
-use rustix::fs::{linkat, openat, AtFlags, Mode, OFlags, CWD};
+use rustix::fs::{linkat, AtFlags, CWD};
 use rustix::io::Errno;
 
+use super::host::Host;
 use crate::control::Control;
 use crate::error::{Error, Result};
 use crate::repo::object::Checksum;
-use crate::repo::read_small;
 
 /// The sysroot's lock, below its path.
 pub(super) const LOCK_FILE: &str = "ostree/lock";
-
-/// Where libostree keeps a staged deployment until it is finalized.
-const STAGED: &str = "/run/ostree/staged-deployment";
 
 /// How often a running call of libostree's is checked for cancellation.
 const TICK: Duration = Duration::from_millis(20);
@@ -88,21 +83,21 @@ impl Sysroot {
             return Ok(None);
         };
         let booted = self.0.booted_deployment();
-        // What can't be read might be any of them.
-        let merged = merge_deployment().ok();
+        let merged = Host::read()?.staged.and_then(|staged| staged.merged);
         let (kept, gone): (Vec<_>, Vec<_>) = deployments.iter().partition(|deployment| {
-            let name = (
-                deployment.osname().to_string(),
-                format!("{}.{}", deployment.csum(), deployment.deployserial()),
-            );
             deployment.is_staged()
                 || deployment.is_pinned()
                 || deployment.osname() != staged.osname()
                 || booted.as_ref().is_some_and(|booted| booted.equal(deployment))
-                || merged.as_ref().is_none_or(|merged| merged.as_ref() == Some(&name))
+                || merged.as_ref() == Some(&checkout(deployment))
         });
         let name_all = |deployments: Vec<_>| deployments.into_iter().map(named).collect::<Result<_>>();
         Ok(Some((name_all(kept)?, name_all(gone)?)))
+    }
+
+    /// All deployments' checkouts, the staged one's included, as stateroot and `CHECKSUM.SERIAL`.
+    pub fn checkouts(&self) -> Vec<(String, String)> {
+        self.0.deployments().iter().map(checkout).collect()
     }
 
     /// Whether `prepare_cleanup` deletes or overwrites a ref, given by its path in the repository.
@@ -119,12 +114,16 @@ impl Sysroot {
         matches!(index[..], [only] if only.parse::<usize>().is_ok_and(|index| index < count))
     }
 
-    /// Loads the deployments and removes what belongs to none of them; does not prune.
+    /// Loads the deployments.
+    pub fn load(&self) -> Result<()> {
+        load(&self.0)
+    }
+
+    /// Removes what belongs to no deployment; does not prune. To be called once it is loaded.
     ///
     /// # Locking
     /// To be called with the sysroot's lock held, and the repository's not: it opens a transaction of its own.
     pub fn prepare_cleanup(&self, control: &Control) -> Result<()> {
-        load(&self.0)?;
         cancellable(control, |cancellable| self.0.prepare_cleanup(Some(cancellable)))
     }
 }
@@ -132,36 +131,10 @@ impl Sysroot {
 /// Loads the deployments of an initialized sysroot.
 fn load(sysroot: &ostree::Sysroot) -> Result<()> {
     if sysroot.is_booted() {
-        check_staged()?;
+        // libostree takes what it can't read for no staged deployment.
+        Host::read()?;
     }
     sysroot.load(gio::Cancellable::NONE).map_err(error)
-}
-
-/// Fails if there is a staged deployment of which libostree could not tell what it deploys: it takes that for none.
-fn check_staged() -> Result<()> {
-    match read_staged() {
-        Ok(staged) => match staged.lookup_value("target", Some(VariantTy::VARDICT)) {
-            Some(_) => Ok(()),
-            None => Err(Error::corrupt(STAGED, "it describes no deployment")),
-        },
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        Err(error) if error.kind() == ErrorKind::InvalidData => {
-            Err(Error::corrupt(STAGED, error.to_string()))
-        }
-        Err(error) => Err(Error::io(STAGED, error)),
-    }
-}
-
-/// What libostree has noted of the staged deployment.
-fn read_staged() -> std::io::Result<VariantDict> {
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
-    let content = read_small(&openat(CWD, STAGED, flags, Mode::empty())?)?;
-    let staged = Variant::from_data_with_type(content, VariantTy::VARDICT);
-    if staged.is_normal_form() {
-        Ok(VariantDict::new(Some(&staged)))
-    } else {
-        Err(std::io::Error::new(ErrorKind::InvalidData, "it describes no deployment"))
-    }
 }
 
 /// A deployment's name for messages, and its commit.
@@ -176,17 +149,9 @@ fn named(deployment: &ostree::Deployment) -> Result<Named> {
     }
 }
 
-/// The deployment that a staged one takes `/etc` from: its stateroot, and its name there.
-///
-/// Mirrors `_ostree_sysroot_finalize_staged_inner`, which libostree has no call for.
-fn merge_deployment() -> std::io::Result<Option<(String, String)>> {
-    let invalid = || std::io::Error::from(ErrorKind::InvalidData);
-    let Some(merge) = read_staged()?.lookup_value("merge-deployment", Some(VariantTy::VARDICT)) else {
-        return Ok(None);
-    };
-    let merge = VariantDict::new(Some(&merge));
-    let text = |key| merge.lookup::<String>(key).ok().flatten().ok_or_else(invalid);
-    Ok(Some((text("osname")?, text("name")?)))
+/// A deployment's stateroot, and its checkout's name there.
+fn checkout(deployment: &ostree::Deployment) -> (String, String) {
+    (deployment.osname().into(), format!("{}.{}", deployment.csum(), deployment.deployserial()))
 }
 
 /// Whether a ref, given by its path in the repository, is one that libostree keeps a deployment's commit by.

@@ -28,6 +28,8 @@ def report_result(report: PruneReport, *, commit_only: bool = False) -> Result:
     if isinstance(report, CleanupReport):
         if not report.ran:
             return Result(["No cleanup needed."], dataclasses.asdict(report))
+        verb = "Would remove" if report.dry_run else "Removed"
+        lines += [f"{verb} deployment: {name}" for name in report.deployments_removed]
     elif not report.by_plan:
         kind = " (commit only)" if commit_only else ""
         lines.append(f"Total{kind} objects: {report.objects_total}")

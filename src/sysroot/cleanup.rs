@@ -1,0 +1,262 @@
+//! The order in which a sysroot is cleaned up: checkouts, what libostree removes by itself, the repository.
+
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::io::Errno;
+
+use super::libostree::Sysroot;
+use super::{checkouts, host, Owner};
+use crate::control::{Control, Phase};
+use crate::error::{Error, Result};
+use crate::mark::retention::{Keep, Retention};
+use crate::prune::{lock_both, prune_within, PlanUse, PruneOptions, Surroundings};
+use crate::repo::config::LockTimeout;
+use crate::repo::lock::{poll, Attempt, LockKind};
+use crate::repo::Repo;
+use crate::report::{Failure, PruneReport};
+use crate::workers::{contain_panic, Crew, Impact};
+
+/// How often the end of a sync is looked for.
+const SYNC_TICK: Duration = Duration::from_millis(5);
+
+/// How a cleanup is run.
+#[derive(Clone, Copy)]
+pub struct CleanupOptions<'a> {
+    /// Only find out what would be deleted.
+    pub dry_run: bool,
+    /// Number of threads; None: as suits the impact.
+    pub jobs: Option<NonZeroUsize>,
+    /// What the run may cost the rest of the machine.
+    pub impact: Impact,
+    /// How long to wait for a lock each time; None: as the repository's settings say.
+    pub lock_timeout: Option<LockTimeout>,
+    /// How long others are kept waiting at most, give or take the time to look at what changed.
+    pub lock_slice: Duration,
+    /// Stop after this many bytes were freed.
+    pub max_freed: Option<u64>,
+    /// Delete by this plan. One that must cover all and does not is not used.
+    pub plan: Option<PlanUse<'a>>,
+}
+
+/// Cleans up the sysroot at `path`, as `ostree admin cleanup` does.
+///
+/// On a booted system the work is done in a mount namespace of its own, where a read-only `/sysroot` can be made
+/// writable, as `ostree admin` does it. So it runs in a thread of its own, and the caller's mounts stay as they are.
+///
+/// # Locking
+/// The sysroot's lock for each slice of the removal of checkouts and of the prune, and for `prepare_cleanup`. A dry run
+/// takes only the repository's shared lock.
+///
+/// # Cancellation
+/// [`Error::Cancelled`] with a report of what was done. If the control's time is over, a report that says so.
+pub fn cleanup(path: &Path, options: &CleanupOptions, control: &Control) -> Result<PruneReport> {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().spawn_scoped(scope, || {
+            options.impact.apply_to_this_thread();
+            contain_panic(|| in_this_thread(path, options, control))
+        });
+        let thread = thread.map_err(|error| Error::Internal(format!("no thread to work in: {error}")))?;
+        thread.join().unwrap_or_else(|_| Err(Error::Internal("the cleanup's thread panicked".into())))
+    })
+}
+
+fn in_this_thread(path: &Path, options: &CleanupOptions, control: &Control) -> Result<PruneReport> {
+    let mut before = PruneReport::default();
+    match clean_sysroot(path, options, control, &mut before) {
+        Ok(report) => Ok(joined(before, report)),
+        Err(Error::Cancelled(report)) => {
+            let report = report.map_or_else(PruneReport::default, |report| *report);
+            Err(Error::Cancelled(Some(Box::new(joined(before, report)))))
+        }
+        Err(Error::OutOfTime) => Ok(out_of_time(joined(before, PruneReport::default()))),
+        Err(error) => Err(error),
+    }
+}
+
+/// The report of a cleanup: what was done before its prune, and the prune.
+fn joined(before: PruneReport, mut prune: PruneReport) -> PruneReport {
+    for failure in &mut prune.failures {
+        failure.path = Path::new("ostree/repo").join(&failure.path);
+    }
+    let pruned = std::mem::take(&mut prune.failures);
+    PruneReport {
+        deployments_removed: before.deployments_removed,
+        failures: before.failures.into_iter().chain(pruned).collect(),
+        ..prune
+    }
+}
+
+fn out_of_time(report: PruneReport) -> PruneReport {
+    PruneReport { unfinished: Some(Error::OutOfTime.to_string()), ..report }
+}
+
+/// Notes in `before` what becomes of checkouts, whether this ends well or not; returns the report of the prune.
+fn clean_sysroot(
+    path: &Path,
+    options: &CleanupOptions,
+    control: &Control,
+    before: &mut PruneReport,
+) -> Result<PruneReport> {
+    let CleanupOptions { dry_run, lock_timeout, .. } = *options;
+    let path = host::sysroot(path)?;
+    let repo_path = path.join("ostree/repo");
+    // Before anything is removed: is it a repository that we know how to prune?
+    let timeout = lock_timeout.unwrap_or(Repo::open(&repo_path)?.config().lock_timeout);
+    let sysroot = if dry_run { Sysroot::open(path)? } else { Sysroot::open_for_writing(path)? };
+    let mut owner = Owner { path, sysroot, dry_run, own: false };
+    if !dry_run {
+        // libostree makes a read-only sysroot writable, by a new mount, when it takes its lock. What was opened
+        // before stays read-only.
+        poll(timeout, control, || Ok(owner.try_lock()?.map_or(Attempt::Acquired(()), Attempt::Busy)))?;
+        owner.unlock();
+    }
+    let repo = Repo::open(&repo_path)?;
+    owner.own = host::owns(&repo)?;
+    if dry_run {
+        before.deployments_removed = checkouts::would_be_removed(path)?.into_iter().collect();
+        return prune(&mut owner, &repo, options, control);
+    }
+    let removable = remove_checkouts(&mut owner, &repo, options, control, before)?;
+    let report = if removable {
+        prepare_and_prune(&mut owner, &repo, options, control, before)?
+    } else {
+        prune(&mut owner, &repo, options, control)?
+    };
+    if report.unfinished.is_some() {
+        return Ok(report);
+    }
+    match make_durable(&repo, control) {
+        Ok(()) => Ok(report),
+        Err(Error::Cancelled(_)) => Err(Error::Cancelled(Some(Box::new(report)))),
+        Err(Error::OutOfTime) => Ok(out_of_time(report)),
+        Err(error) => Err(error),
+    }
+}
+
+/// Removes checkouts that belong to no deployment; false if libostree had better not try what was left.
+fn remove_checkouts(
+    owner: &mut Owner,
+    repo: &Repo,
+    options: &CleanupOptions,
+    control: &Control,
+    report: &mut PruneReport,
+) -> Result<bool> {
+    control.enter(Phase::Deployments, 0);
+    let crew = Crew::new(options.jobs, options.impact);
+    let timeout = options.lock_timeout.unwrap_or(repo.config().lock_timeout);
+    let mut done = checkouts::Done::default();
+    let result = checkouts::remove_unused(owner, crew, timeout, options.lock_slice, control, &mut done);
+    let removable = done.may_be_tried_again();
+    report.deployments_removed.extend(std::mem::take(&mut done.removed));
+    report.failures.extend(done.into_failures());
+    result.map(|()| removable)
+}
+
+/// Has libostree do its part, and prunes the repository.
+///
+/// libostree writes refs, even if they are what they were. A full disk may have no room for that until something is
+/// deleted, and refs that are out of date keep more rather than less. So then the repository is pruned before, too.
+fn prepare_and_prune(
+    owner: &mut Owner,
+    repo: &Repo,
+    options: &CleanupOptions,
+    control: &Control,
+    before: &mut PruneReport,
+) -> Result<PruneReport> {
+    let prepared = prepare(owner, repo, options.lock_timeout, control, before)?;
+    let report = prune(owner, repo, options, control)?;
+    if prepared || report.unfinished.is_some() {
+        return Ok(report);
+    }
+    let rest = match prepare(owner, repo, options.lock_timeout, control, before) {
+        Ok(true) => prune(owner, repo, options, control),
+        Ok(false) => Ok(still_full()),
+        Err(error) => Err(error),
+    };
+    match rest {
+        Ok(rest) => Ok(report.followed_by(rest)),
+        Err(Error::Cancelled(rest)) => {
+            let rest = rest.map_or_else(PruneReport::default, |rest| *rest);
+            Err(Error::Cancelled(Some(Box::new(report.followed_by(rest)))))
+        }
+        Err(Error::OutOfTime) => Ok(out_of_time(report)),
+        Err(error) => Err(error),
+    }
+}
+
+/// Has libostree remove what belongs to no deployment; false if the disk is too full for it to finish.
+fn prepare(
+    owner: &mut Owner,
+    repo: &Repo,
+    lock_timeout: Option<LockTimeout>,
+    control: &Control,
+    report: &mut PruneReport,
+) -> Result<bool> {
+    let lock = repo.lock(lock_timeout)?;
+    // libostree will take the repository's lock itself, in a wait that can't be cancelled. So wait here until it
+    // can be had.
+    drop(lock_both(owner, &lock, LockKind::Shared, control)?);
+    let result = owner.sysroot.load().map(|()| owner.sysroot.prepare_cleanup(control));
+    owner.unlock();
+    match result? {
+        Ok(()) => Ok(true),
+        Err(Error::NoSpace(_)) => Ok(false),
+        // What it has not come to is kept, boot files as well as refs, and can be pruned around.
+        Err(Error::Sysroot(error)) => {
+            report.failures.push(Failure { path: "ostree".into(), error });
+            Ok(true)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// What is to be said if all that could be deleted made no room for libostree's refs.
+fn still_full() -> PruneReport {
+    let error = std::io::Error::from(Errno::NOSPC).to_string();
+    PruneReport {
+        failures: vec![Failure { path: PathBuf::from("refs/heads/ostree"), error }],
+        ..PruneReport::default()
+    }
+}
+
+/// Prunes the repository: by the plan, if there is one that will do.
+fn prune(owner: &mut Owner, repo: &Repo, options: &CleanupOptions, control: &Control) -> Result<PruneReport> {
+    let CleanupOptions { dry_run, jobs, impact, lock_timeout, lock_slice, max_freed, plan } = *options;
+    let options = PruneOptions {
+        retention: &Retention::refs(Keep::ALONE),
+        dry_run,
+        jobs,
+        impact,
+        lock_timeout,
+        lock_slice,
+        max_freed,
+        deltas_of: None,
+        observer: None,
+        plan,
+    };
+    match prune_within(repo, owner, &options, control) {
+        Err(Error::StalePlan(reason)) if plan.is_some_and(|plan| plan.must_cover) => {
+            let report = prune_within(repo, owner, &PruneOptions { plan: None, ..options }, control)?;
+            Ok(PruneReport { plan_refused: Some(reason), ..report })
+        }
+        other => other,
+    }
+}
+
+/// Makes the cleanup outlast a power cut: whoever removes the stamp then must be sure that nothing comes back without
+/// it. A journal keeps the order of unlinks in different directories, but btrfs does not, so the whole file system
+/// is synced. That can't be interrupted; who cancels is not kept waiting for it.
+fn make_durable(repo: &Repo, control: &Control) -> Result<()> {
+    let io = |error: std::io::Error| Error::io(repo.path(), error);
+    let directory = repo.directory().try_clone().map_err(io)?;
+    let sync = std::thread::spawn(move || rustix::fs::syncfs(&directory));
+    while !sync.is_finished() {
+        control.sleep(SYNC_TICK)?;
+    }
+    match sync.join() {
+        Ok(result) => result.map_err(|error| io(error.into())),
+        Err(_) => Err(Error::Internal("the thread that syncs panicked".into())),
+    }
+}
