@@ -66,6 +66,7 @@ fuzz: deps ## give each reader what a fuzzer makes up, for FUZZ_SECONDS each
 lint: build ## check format, lints and types
 	cargo fmt --check
 	cargo fmt --check --manifest-path fuzz/Cargo.toml
+	cargo metadata --locked --format-version 1 --manifest-path fuzz/Cargo.toml >/dev/null
 	cargo clippy --all-targets --all-features --locked -- -D warnings
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
