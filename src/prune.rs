@@ -236,7 +236,7 @@ enum Stage {
     Marks(commits::Sweep),
     Trees(Pass),
     Files(Pass),
-    Leftovers,
+    Deltas(Option<leftovers::Deltas>),
     Done,
 }
 
@@ -254,7 +254,8 @@ impl Run<'_> {
         let result = pass.run(self.context, self.mark.live(), None);
         self.report.merge(pass.finish().0);
         result?;
-        leftovers::prune_deltas(self.context, self.mark.live(), &mut self.report)
+        let mut deltas = leftovers::Deltas::list(self.context)?;
+        deltas.run(self.context, self.mark.live(), &mut self.report, None)
     }
 
     /// A real run.
@@ -288,7 +289,7 @@ impl Run<'_> {
                 self.report.merge(sweep.report);
             }
             Stage::Trees(pass) | Stage::Files(pass) => self.report.merge(pass.finish().0),
-            Stage::Commits(None) | Stage::Leftovers | Stage::Done => {}
+            Stage::Commits(None) | Stage::Deltas(_) | Stage::Done => {}
         }
         result
     }
@@ -347,10 +348,15 @@ impl Run<'_> {
             Stage::Trees(pass) | Stage::Files(pass) => {
                 touched.extend(pass.run(context, self.mark.live(), Some(deadline))?);
             }
-            Stage::Leftovers => {
-                leftovers::prune_deltas(context, self.mark.live(), &mut self.report)?;
-                leftovers::prune_delta_indexes(context, self.mark.live(), &mut self.report)?;
-                leftovers::prune_summaries(context, &mut self.report)?;
+            Stage::Deltas(deltas) => {
+                let deltas = match deltas {
+                    Some(deltas) => deltas,
+                    None => deltas.insert(leftovers::Deltas::list(context)?),
+                };
+                deltas.run(context, self.mark.live(), &mut self.report, Some(deadline))?;
+                if deltas.is_done() {
+                    leftovers::prune_summaries(context, &mut self.report)?;
+                }
             }
             Stage::Barrier(_) | Stage::Done => {}
         }
@@ -374,7 +380,7 @@ impl Run<'_> {
                 self.report.merge(sweep.report);
                 // Those deleted are counted already.
                 self.report.tally(ObjectType::Commit).total += self.mark.commits_left() as u64;
-                Stage::Leftovers
+                Stage::Deltas(None)
             }
             Stage::Marks(sweep) => {
                 self.report.merge(sweep.report);
@@ -384,7 +390,7 @@ impl Run<'_> {
             Stage::Trees(pass) | Stage::Files(pass) if self.context.is_exhausted() => {
                 self.report.merge(pass.finish().0);
                 self.report.unfinished = Some("as much was freed as was asked for".into());
-                Stage::Leftovers
+                Stage::Deltas(None)
             }
             Stage::Trees(pass) if pass.remaining() == 0 => {
                 let (report, directories) = pass.finish();
@@ -394,9 +400,9 @@ impl Run<'_> {
             }
             Stage::Files(pass) if pass.remaining() == 0 => {
                 self.report.merge(pass.finish().0);
-                Stage::Leftovers
+                Stage::Deltas(None)
             }
-            Stage::Leftovers => Stage::Done,
+            Stage::Deltas(Some(deltas)) if deltas.is_done() => Stage::Done,
             unfinished => unfinished,
         };
     }

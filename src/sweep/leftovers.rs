@@ -2,11 +2,12 @@
 //!
 //! Mirrors `ostree_repo_prune_static_deltas` and `_ostree_repo_prune_tmp` in `ostree-repo-prune.c`.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
+use std::time::Instant;
 
 use data_encoding::{Encoding, Specification};
 use rustix::fs::{openat, unlinkat, AtFlags, FileType, Mode};
@@ -22,6 +23,9 @@ use crate::repo::object::{Checksum, ObjectName, ObjectType};
 use crate::repo::DIRECTORY;
 use crate::report::{Failure, PruneReport};
 
+const DELTAS: &str = "deltas";
+const INDEXES: &str = "delta-indexes";
+
 /// Base64 as libostree uses it in file names: `_` in place of `/`, and no padding.
 static BASE64: LazyLock<Option<Encoding>> = LazyLock::new(|| {
     let mut spec = Specification::new();
@@ -29,50 +33,96 @@ static BASE64: LazyLock<Option<Encoding>> = LazyLock::new(|| {
     spec.encoding().ok()
 });
 
-/// Removes static deltas that lead to a commit which is not there (in a dry run: not going to be there). Needs the
-/// exclusive lock, but for a dry run.
-pub(crate) fn prune_deltas(context: Context, live: &LiveSet, report: &mut PruneReport) -> Result<()> {
-    let path = Path::new("deltas");
-    let Some(deltas) = open(context.repo.directory(), path, context)? else { return Ok(()) };
-    each_directory(&deltas, path, context, |first, entry| {
-        let first_path = path.join(name(entry));
-        each_directory(first, &first_path, context, |delta, rest| {
-            context.control.check()?;
-            let encoded = [entry.name, rest.name].concat();
-            let Some(to) = delta_target(&encoded) else { return Ok(()) };
-            if context.deltas_of == Some(to) || !is_kept(context, live, to)? {
-                report.deltas_pruned += 1;
-                if !context.dry_run {
-                    let path = first_path.join(name(rest));
-                    remove_delta(first, delta, rest.name).unwrap_or_else(|error| {
-                        report.failures.push(Failure { path, error: error.to_string() });
-                    });
-                }
-            }
-            Ok(())
-        })
-    })
+/// Static deltas, and their indexes, that may lead to a commit which is gone.
+pub(crate) struct Deltas {
+    /// The next one last.
+    candidates: Vec<Candidate>,
 }
 
-/// Removes the indexes of static deltas that lead to a commit which is not there. libostree leaves them.
-pub(crate) fn prune_delta_indexes(context: Context, live: &LiveSet, report: &mut PruneReport) -> Result<()> {
-    let path = Path::new("delta-indexes");
-    let Some(indexes) = open(context.repo.directory(), path, context)? else { return Ok(()) };
-    each_directory(&indexes, path, context, |first, entry| {
-        let first_path = path.join(name(entry));
-        each_entry(first, &context.repo.path().join(&first_path), |rest| {
+/// A static delta, or an index of deltas, in a directory of the two first letters of its name.
+struct Candidate {
+    is_index: bool,
+    directory: OsString,
+    name: OsString,
+    to: Checksum,
+}
+
+impl Candidate {
+    fn parent(&self) -> PathBuf {
+        Path::new(if self.is_index { INDEXES } else { DELTAS }).join(&self.directory)
+    }
+}
+
+impl Deltas {
+    /// Lists what there is.
+    pub fn list(context: Context) -> Result<Self> {
+        let mut candidates = Vec::new();
+        // A dry run counts deltas only.
+        if !context.dry_run {
+            list_below(INDEXES, context, &mut candidates)?;
+        }
+        list_below(DELTAS, context, &mut candidates)?;
+        Ok(Self { candidates })
+    }
+
+    /// Whether all is decided on.
+    pub fn is_done(&self) -> bool {
+        self.candidates.is_empty()
+    }
+
+    /// Removes deltas that lead to a commit which is not there (in a dry run: not going to be there), and their
+    /// indexes, which libostree leaves, until `deadline`. Needs the exclusive lock, but for a dry run.
+    pub fn run(
+        &mut self,
+        context: Context,
+        live: &LiveSet,
+        report: &mut PruneReport,
+        deadline: Option<Instant>,
+    ) -> Result<()> {
+        let is_over = || deadline.is_some_and(|deadline| Instant::now() >= deadline);
+        while let Some(candidate) = self.candidates.pop_if(|_| !is_over()) {
             context.control.check()?;
-            let encoded = rest.name.strip_suffix(b".index").map(|stem| [entry.name, stem].concat());
-            let Some(to) = encoded.and_then(|encoded| delta_target(&encoded)) else { return Ok(()) };
-            if is_kept(context, live, to)? {
-                return Ok(());
+            let is_wanted = context.deltas_of == Some(candidate.to) && !candidate.is_index;
+            if !is_wanted && is_kept(context, live, candidate.to)? {
+                continue;
             }
-            fault::before(Step::Unlink);
-            match unlinkat(first, rest.name, AtFlags::empty()) {
-                Ok(()) | Err(Errno::NOENT) => {}
-                Err(error) => report
-                    .failures
-                    .push(Failure { path: first_path.join(name(rest)), error: error.to_string() }),
+            if !candidate.is_index {
+                report.deltas_pruned += 1;
+            }
+            if !context.dry_run {
+                remove_candidate(context, &candidate).unwrap_or_else(|error| {
+                    let path = candidate.parent().join(&candidate.name);
+                    report.failures.push(Failure { path, error: error.to_string() });
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+fn list_below(path: &str, context: Context, found: &mut Vec<Candidate>) -> Result<()> {
+    let is_index = path == INDEXES;
+    let full_path = context.repo.path().join(path);
+    let Some(top) = open(context.repo.directory(), Path::new(path), context)? else { return Ok(()) };
+    each_entry(&top, &full_path, |entry| {
+        context.control.check()?;
+        let full_path = full_path.join(name(entry));
+        let io = |error: std::io::Error| Error::io(&full_path, error);
+        if entry.file_type().map_err(io)? != Some(FileType::Directory) {
+            return Ok(());
+        }
+        let directory = match openat(&top, entry.name, DIRECTORY, Mode::empty()) {
+            Ok(directory) => directory,
+            Err(Errno::NOENT) => return Ok(()),
+            Err(error) => return Err(io(error.into())),
+        };
+        each_entry(&directory, &full_path, |rest| {
+            let is_directory = rest.file_type().map_err(io)? == Some(FileType::Directory);
+            let stem = if is_index { rest.name.strip_suffix(b".index") } else { Some(rest.name) };
+            let target = stem.and_then(|stem| delta_target(&[entry.name, stem].concat()));
+            if let (Some(to), true) = (target, is_index || is_directory) {
+                let (directory, name) = (name(entry).to_owned(), name(rest).to_owned());
+                found.push(Candidate { is_index, directory, name, to });
             }
             Ok(())
         })
@@ -91,19 +141,29 @@ fn delta_target(name: &[u8]) -> Option<Checksum> {
     Checksum::from_bytes(&BASE64.as_ref()?.decode(to).ok()?)
 }
 
-/// Removes a delta's files, the superblock that announces it first, and its directory.
-fn remove_delta(parent: &OwnedFd, delta: &OwnedFd, name: &[u8]) -> Result<()> {
-    let path = Path::new(OsStr::from_bytes(name));
-    let unlink = |file: &[u8]| {
-        fault::before(Step::Unlink);
-        match unlinkat(delta, file, AtFlags::empty()) {
-            Ok(()) | Err(Errno::NOENT) => Ok(()),
-            Err(error) => Err(Error::io(path.join(OsStr::from_bytes(file)), error)),
-        }
+/// Removes an index, or a delta: the superblock that announces it, its other files, and its directory.
+fn remove_candidate(context: Context, candidate: &Candidate) -> Result<()> {
+    let path = candidate.parent();
+    let Some(parent) = open(context.repo.directory(), &path, context)? else { return Ok(()) };
+    if candidate.is_index {
+        return unlink(&parent, candidate.name.as_bytes());
+    }
+    let delta = match openat(&parent, &candidate.name, DIRECTORY, Mode::empty()) {
+        Ok(delta) => delta,
+        Err(Errno::NOENT) => return Ok(()),
+        Err(error) => return Err(Error::io(&candidate.name, error)),
     };
-    unlink(b"superblock")?;
-    each_entry(delta, path, |entry| unlink(entry.name))?;
-    unlinkat(parent, name, AtFlags::REMOVEDIR).map_err(|error| Error::io(path, error))
+    unlink(&delta, b"superblock")?;
+    each_entry(&delta, &path.join(&candidate.name), |entry| unlink(&delta, entry.name))?;
+    unlinkat(&parent, &candidate.name, AtFlags::REMOVEDIR).map_err(|error| Error::io(&candidate.name, error))
+}
+
+fn unlink(directory: &OwnedFd, file: &[u8]) -> Result<()> {
+    fault::before(Step::Unlink);
+    match unlinkat(directory, file, AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => Ok(()),
+        Err(error) => Err(Error::io(OsStr::from_bytes(file), error)),
+    }
 }
 
 /// Removes cached summaries of remotes that are no longer configured.
@@ -161,26 +221,6 @@ fn open(directory: &OwnedFd, path: &Path, context: Context) -> Result<Option<Own
         Err(Errno::NOENT) => Ok(None),
         Err(error) => Err(Error::io(context.repo.path().join(path), error)),
     }
-}
-
-fn each_directory(
-    directory: &OwnedFd,
-    path: &Path,
-    context: Context,
-    mut each: impl FnMut(&OwnedFd, &Entry) -> Result<()>,
-) -> Result<()> {
-    let full_path = context.repo.path().join(path);
-    each_entry(directory, &full_path, |entry| {
-        let io = |error: std::io::Error| Error::io(full_path.join(name(entry)), error);
-        if entry.file_type().map_err(io)? != Some(FileType::Directory) {
-            return Ok(());
-        }
-        match openat(directory, entry.name, DIRECTORY, Mode::empty()) {
-            Ok(opened) => each(&opened, entry),
-            Err(Errno::NOENT) => Ok(()),
-            Err(error) => Err(io(error.into())),
-        }
-    })
 }
 
 #[cfg(test)]
