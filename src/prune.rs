@@ -246,7 +246,7 @@ enum Stage {
     Marks(commits::Sweep),
     Trees(Pass),
     Files(Pass),
-    Leftovers,
+    Deltas(Option<leftovers::Deltas>),
     Done,
 }
 
@@ -265,7 +265,8 @@ impl Run<'_> {
         let result = pass.run(self.context, self.mark.live(), None);
         self.report.merge(pass.finish().0);
         result?;
-        leftovers::prune_deltas(self.context, self.mark.live(), &mut self.report)
+        let mut deltas = leftovers::Deltas::list(self.context, &mut self.report)?;
+        deltas.run(self.context, self.mark.live(), &mut self.report, None)
     }
 
     /// A real run.
@@ -299,7 +300,7 @@ impl Run<'_> {
                 self.report.merge(sweep.report);
             }
             Stage::Trees(pass) | Stage::Files(pass) => self.report.merge(pass.finish().0),
-            Stage::Commits(None) | Stage::Leftovers | Stage::Done => {}
+            Stage::Commits(None) | Stage::Deltas(_) | Stage::Done => {}
         }
         result
     }
@@ -358,10 +359,15 @@ impl Run<'_> {
             Stage::Trees(pass) | Stage::Files(pass) => {
                 touched.extend(pass.run(context, self.mark.live(), Some(deadline))?);
             }
-            Stage::Leftovers => {
-                leftovers::prune_deltas(context, self.mark.live(), &mut self.report)?;
-                leftovers::prune_delta_indexes(context, self.mark.live(), &mut self.report)?;
-                leftovers::prune_summaries(context, &mut self.report)?;
+            Stage::Deltas(deltas) => {
+                let deltas = match deltas {
+                    Some(deltas) => deltas,
+                    None => deltas.insert(leftovers::Deltas::list(context, &mut self.report)?),
+                };
+                deltas.run(context, self.mark.live(), &mut self.report, Some(deadline))?;
+                if deltas.is_done() {
+                    leftovers::prune_summaries(context, &mut self.report)?;
+                }
             }
             Stage::Barrier(_) | Stage::Done => {}
         }
@@ -385,7 +391,7 @@ impl Run<'_> {
                 self.report.merge(sweep.report);
                 // Those deleted are counted already.
                 self.report.tally(ObjectType::Commit).total += self.mark.commits_left() as u64;
-                Stage::Leftovers
+                Stage::Deltas(None)
             }
             Stage::Marks(sweep) => {
                 self.report.merge(sweep.report);
@@ -395,7 +401,7 @@ impl Run<'_> {
             Stage::Trees(pass) | Stage::Files(pass) if self.context.is_exhausted() => {
                 self.report.merge(pass.finish().0);
                 self.report.unfinished = Some("as much was freed as was asked for".into());
-                Stage::Leftovers
+                Stage::Deltas(None)
             }
             Stage::Trees(pass) if pass.remaining() == 0 => {
                 let (report, directories) = pass.finish();
@@ -405,9 +411,9 @@ impl Run<'_> {
             }
             Stage::Files(pass) if pass.remaining() == 0 => {
                 self.report.merge(pass.finish().0);
-                Stage::Leftovers
+                Stage::Deltas(None)
             }
-            Stage::Leftovers => Stage::Done,
+            Stage::Deltas(Some(deltas)) if deltas.is_done() => Stage::Done,
             unfinished => unfinished,
         };
     }

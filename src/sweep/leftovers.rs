@@ -3,10 +3,11 @@
 //! Mirrors `ostree_repo_prune_static_deltas` and `_ostree_repo_prune_tmp` in `ostree-repo-prune.c`.
 
 use std::collections::BTreeSet;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use rustix::fs::{openat, unlinkat, AtFlags, FileType, Mode, OFlags, CWD};
 use rustix::io::Errno;
@@ -21,52 +22,120 @@ use crate::repo::object::{Checksum, ObjectName, ObjectType};
 use crate::repo::{delta, read_text, DIRECTORY};
 use crate::report::{Failure, PruneReport};
 
-/// Removes static deltas that lead to a commit which is not there (in a dry run: not going to be there). Needs the
-/// exclusive lock, but for a dry run.
-pub(crate) fn prune_deltas(context: Context, live: &LiveSet, report: &mut PruneReport) -> Result<()> {
-    let path = Path::new("deltas");
-    let result = open(context, path).and_then(|deltas| match deltas {
-        Some(deltas) => each_directory(context, &deltas, path, report, |first, entry, report| {
-            let first_path = path.join(name(entry));
-            each_directory(context, first, &first_path, report, |delta, rest, report| {
-                context.control.check()?;
-                let encoded = [entry.name, rest.name].concat();
-                let Some(to) = delta::target(&encoded) else { return Ok(()) };
-                if context.deltas_of != Some(to) && is_kept(context, live, to)? {
-                    return Ok(());
-                }
+const DELTAS: &str = "deltas";
+const INDEXES: &str = "delta-indexes";
+
+/// Static deltas, and their indexes, that may lead to a commit which is gone.
+pub(crate) struct Deltas {
+    /// The next one last.
+    candidates: Vec<Candidate>,
+}
+
+/// A static delta, or an index of deltas, in a directory of the two first letters of its name.
+struct Candidate {
+    is_index: bool,
+    directory: OsString,
+    name: OsString,
+    to: Checksum,
+}
+
+impl Candidate {
+    fn parent(&self) -> PathBuf {
+        Path::new(if self.is_index { INDEXES } else { DELTAS }).join(&self.directory)
+    }
+}
+
+impl Deltas {
+    /// Lists what there is.
+    pub fn list(context: Context, report: &mut PruneReport) -> Result<Self> {
+        let mut candidates = Vec::new();
+        // A dry run counts deltas only.
+        if !context.dry_run {
+            list_below(INDEXES, context, report, &mut candidates)?;
+        }
+        list_below(DELTAS, context, report, &mut candidates)?;
+        Ok(Self { candidates })
+    }
+
+    /// Whether all is decided on.
+    pub fn is_done(&self) -> bool {
+        self.candidates.is_empty()
+    }
+
+    /// Removes deltas that lead to a commit which is not there (in a dry run: not going to be there), and their
+    /// indexes, which libostree leaves, until `deadline`. Needs the exclusive lock, but for a dry run.
+    pub fn run(
+        &mut self,
+        context: Context,
+        live: &LiveSet,
+        report: &mut PruneReport,
+        deadline: Option<Instant>,
+    ) -> Result<()> {
+        let is_over = || deadline.is_some_and(|deadline| Instant::now() >= deadline);
+        while let Some(candidate) = self.candidates.pop_if(|_| !is_over()) {
+            context.control.check()?;
+            let is_wanted = context.deltas_of == Some(candidate.to) && !candidate.is_index;
+            if !is_wanted && is_kept(context, live, candidate.to)? {
+                continue;
+            }
+            if !candidate.is_index {
                 report.deltas_pruned += 1;
-                if context.dry_run {
-                    Ok(())
-                } else {
-                    remove_delta(first, delta, rest.name)
-                }
-            })
+            }
+            if !context.dry_run {
+                let path = candidate.parent().join(&candidate.name);
+                note(context, &path, report, remove_candidate(context, &candidate))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn list_below(
+    path: &str,
+    context: Context,
+    report: &mut PruneReport,
+    found: &mut Vec<Candidate>,
+) -> Result<()> {
+    let (path, is_index) = (Path::new(path), path == INDEXES);
+    let result = open(context, path).and_then(|top| match top {
+        Some(top) => each_entry(&top, &context.repo.path().join(path), |entry| {
+            context.control.check()?;
+            let path = path.join(name(entry));
+            note(context, &path, report, list_directory(context, &top, &path, entry, is_index, found))
         }),
         None => Ok(()),
     });
     note(context, path, report, result)
 }
 
-/// Removes the indexes of static deltas that lead to a commit which is not there. libostree leaves them.
-pub(crate) fn prune_delta_indexes(context: Context, live: &LiveSet, report: &mut PruneReport) -> Result<()> {
-    let path = Path::new("delta-indexes");
-    let result = open(context, path).and_then(|indexes| match indexes {
-        Some(indexes) => each_directory(context, &indexes, path, report, |first, entry, report| {
-            let first_path = path.join(name(entry));
-            each_entry(first, &context.repo.path().join(&first_path), |rest| {
-                context.control.check()?;
-                let encoded = rest.name.strip_suffix(b".index").map(|stem| [entry.name, stem].concat());
-                let Some(to) = encoded.and_then(|encoded| delta::target(&encoded)) else { return Ok(()) };
-                if is_kept(context, live, to)? {
-                    return Ok(());
-                }
-                note(context, &first_path.join(name(rest)), report, unlink(first, rest.name))
-            })
-        }),
-        None => Ok(()),
-    });
-    note(context, path, report, result)
+fn list_directory(
+    context: Context,
+    top: &OwnedFd,
+    path: &Path,
+    entry: &Entry,
+    is_index: bool,
+    found: &mut Vec<Candidate>,
+) -> Result<()> {
+    let full_path = context.repo.path().join(path);
+    let io = |error: std::io::Error| Error::io(&full_path, error);
+    if entry.file_type().map_err(io)? != Some(FileType::Directory) {
+        return Ok(());
+    }
+    let directory = match openat(top, entry.name, DIRECTORY, Mode::empty()) {
+        Ok(directory) => directory,
+        Err(Errno::NOENT) => return Ok(()),
+        Err(error) => return Err(io(error.into())),
+    };
+    each_entry(&directory, &full_path, |rest| {
+        let is_directory = rest.file_type().map_err(io)? == Some(FileType::Directory);
+        let stem = if is_index { rest.name.strip_suffix(b".index") } else { Some(rest.name) };
+        let target = stem.and_then(|stem| delta::target(&[entry.name, stem].concat()));
+        if let (Some(to), true) = (target, is_index || is_directory) {
+            let (directory, name) = (name(entry).to_owned(), name(rest).to_owned());
+            found.push(Candidate { is_index, directory, name, to });
+        }
+        Ok(())
+    })
 }
 
 fn is_kept(context: Context, live: &LiveSet, commit: Checksum) -> Result<bool> {
@@ -75,12 +144,21 @@ fn is_kept(context: Context, live: &LiveSet, commit: Checksum) -> Result<bool> {
     Ok(in_parent || (live.contains(object) && context.repo.has(object)?))
 }
 
-/// Removes a delta's files, the superblock that announces it first, and its directory.
-fn remove_delta(parent: &OwnedFd, delta: &OwnedFd, name: &[u8]) -> Result<()> {
-    unlink(delta, b"superblock")?;
-    let path = Path::new(OsStr::from_bytes(name));
-    each_entry(delta, path, |entry| unlink(delta, entry.name))?;
-    unlinkat(parent, name, AtFlags::REMOVEDIR).map_err(|error| Error::io(path, error))
+/// Removes an index, or a delta: the superblock that announces it, its other files, and its directory.
+fn remove_candidate(context: Context, candidate: &Candidate) -> Result<()> {
+    let path = candidate.parent();
+    let Some(parent) = open(context, &path)? else { return Ok(()) };
+    if candidate.is_index {
+        return unlink(&parent, candidate.name.as_bytes());
+    }
+    let delta = match openat(&parent, &candidate.name, DIRECTORY, Mode::empty()) {
+        Ok(delta) => delta,
+        Err(Errno::NOENT) => return Ok(()),
+        Err(error) => return Err(Error::io(&candidate.name, error)),
+    };
+    unlink(&delta, b"superblock")?;
+    each_entry(&delta, &path.join(&candidate.name), |entry| unlink(&delta, entry.name))?;
+    unlinkat(&parent, &candidate.name, AtFlags::REMOVEDIR).map_err(|error| Error::io(&candidate.name, error))
 }
 
 /// Removes cached summaries of remotes that are no longer configured.
@@ -150,29 +228,6 @@ fn unlink(directory: &OwnedFd, name: &[u8]) -> Result<()> {
         Ok(()) | Err(Errno::NOENT) => Ok(()),
         Err(error) => Err(Error::io(Path::new(OsStr::from_bytes(name)), error)),
     }
-}
-
-/// Calls `each` for every directory in `directory`, which lies at `path` in the repository.
-fn each_directory(
-    context: Context,
-    directory: &OwnedFd,
-    path: &Path,
-    report: &mut PruneReport,
-    mut each: impl FnMut(&OwnedFd, &Entry, &mut PruneReport) -> Result<()>,
-) -> Result<()> {
-    let full_path = context.repo.path().join(path);
-    each_entry(directory, &full_path, |entry| {
-        let io = |error: std::io::Error| Error::io(full_path.join(name(entry)), error);
-        if entry.file_type().map_err(io)? != Some(FileType::Directory) {
-            return Ok(());
-        }
-        let result = match openat(directory, entry.name, DIRECTORY, Mode::empty()) {
-            Ok(opened) => each(&opened, entry, report),
-            Err(Errno::NOENT) => Ok(()),
-            Err(error) => Err(io(error.into())),
-        };
-        note(context, &path.join(name(entry)), report, result)
-    })
 }
 
 /// Notes what could not be removed, and goes on. A dry run's figures are true, or there are none.

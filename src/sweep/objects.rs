@@ -24,9 +24,6 @@ use crate::repo::Repo;
 use crate::report::{Failure, PruneReport};
 use crate::workers::Crew;
 
-/// How many objects are decided on between two looks at the clock and the cancel flag.
-const BATCH: usize = 16;
-
 /// Receives the name of every object that is pruned, and what it was.
 pub(crate) type Notice<'a> = &'a (dyn Fn(ObjectName, &Seen) + Sync);
 
@@ -80,6 +77,7 @@ struct State {
 struct Directory {
     number: u8,
     descriptor: OwnedFd,
+    /// The next one last.
     candidates: Vec<ObjectName>,
 }
 
@@ -228,6 +226,7 @@ impl Sweeper<'_> {
                 Ok(())
             })?;
         }
+        candidates.reverse();
         if self.pass.counts {
             self.report.merge(totals);
         }
@@ -241,28 +240,22 @@ impl Sweeper<'_> {
     fn clear(&mut self, mut directory: Directory) -> Result<()> {
         let mut changed = false;
         let result = loop {
-            if directory.candidates.is_empty() {
-                self.context.control.advance(1);
-                break Ok(());
-            }
             if let Err(cancelled) = self.context.control.check() {
                 break Err(cancelled);
             }
-            if self.is_over() {
+            // Unlinks may take long: the clock is looked at before each.
+            let Some(object) = directory.candidates.pop_if(|_| !self.is_over()) else {
                 break Ok(());
-            }
-            let rest = directory.candidates.len().saturating_sub(BATCH);
-            for object in directory.candidates.split_off(rest) {
-                if !self.context.is_exhausted() {
-                    changed |= self.prune(&directory.descriptor, object);
-                }
-            }
+            };
+            changed |= self.prune(&directory.descriptor, object);
         };
         let mut state = self.pass.lock();
         if changed {
             state.touched.insert(directory.number);
         }
-        if !directory.candidates.is_empty() {
+        if directory.candidates.is_empty() {
+            self.context.control.advance(1);
+        } else {
             state.begun.push(directory);
         }
         result

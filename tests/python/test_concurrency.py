@@ -258,20 +258,25 @@ def test_nothing_is_lost_beside_an_updater(tmp_path: Path) -> None:
 
 def test_a_longer_slice_makes_fewer_and_longer_holds(repo: Path, trees: list[Path], tmp_path: Path) -> None:
     for tree in trees[1:]:
-        ostree(repo, "commit", "--branch=dead", tree)
+        dead = ostree(repo, "commit", "--branch=dead", tree)
+        ostree(repo, "static-delta", "generate", "--empty", f"--to={dead}")
     ostree(repo, "refs", "--delete", "dead")
-    holds, longest_s = {}, {}
+    holds, holds_for_deltas, mean_s = {}, {}, {}
     for slice_s in (0.01, 600):
         trial, trace = linked_copy(repo, tmp_path / f"repo-{slice_s}"), tmp_path / "trace"
         strace = ["strace", "-f", "-qq", "-o", trace, "-e", "trace=fcntl,unlinkat", *DELAY]
         report = output(*strace, *PRUNE, "--jobs=1", "--json", f"--lock-slice={slice_s}", f"--repo={trial}")
-        holds[slice_s] = trace.read_text(encoding="utf-8").count("F_OFD_SETLK, {l_type=F_WRLCK")
-        longest_s[slice_s] = json.loads(report)["exclusive_lock_longest_s"]
+        before, _, after = trace.read_text(encoding="utf-8").partition('"superblock"')
+        holds_for_deltas[slice_s] = after.count("F_OFD_SETLK, {l_type=F_WRLCK")
+        holds[slice_s] = before.count("F_OFD_SETLK, {l_type=F_WRLCK") + holds_for_deltas[slice_s]
+        mean_s[slice_s] = json.loads(report)["exclusive_lock_total_s"] / holds[slice_s]
         check(trial)
     # Before the barrier and after it.
     assert holds[600] == 2
     assert holds[0.01] > 10
-    assert longest_s[600] > 2 * longest_s[0.01]
+    assert holds_for_deltas[600] == 0
+    assert holds_for_deltas[0.01] > 0
+    assert mean_s[600] > mean_s[0.01]
 
 
 @pytest.mark.parametrize("slice_s", [0, -0.1, math.nan, math.inf])
