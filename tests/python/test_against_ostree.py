@@ -19,7 +19,9 @@ from hypothesis import strategies as st
 import ostree_sweep
 from support.workshop import (
     BRANCHES,
+    BRANCHES_DRAWN,
     EPOCH,
+    HOURS,
     MODES,
     Built,
     Commit,
@@ -86,16 +88,19 @@ class Options:
         return report, set(names)
 
 
+DEPTHS = st.sampled_from([-1, 0, 1, 1, 2])
+
 all_options = st.builds(
     Options,
-    refs_only=st.booleans(),
-    depth=st.integers(-1, 2),
+    refs_only=st.sampled_from([False, True, True]),
+    depth=DEPTHS,
     commit_only=st.sampled_from([False, False, True]),
-    younger_than=st.none() | st.integers(0, 40).map(lambda hours: EPOCH + 3600 * hours),
-    retain=st.dictionaries(st.sampled_from([*BRANCHES, "origin:main"]), st.integers(-1, 2), max_size=2).map(
+    younger_than=st.none() | st.one_of(HOURS, st.just(1)).map(lambda hours: EPOCH + 3600 * hours),
+    retain=st.just(())
+    | st.dictionaries(BRANCHES_DRAWN | st.just("origin:main"), DEPTHS, min_size=1, max_size=2).map(
         lambda chosen: tuple(chosen.items())
     ),
-    only=st.frozensets(st.sampled_from(BRANCHES), max_size=2),
+    only=st.just(frozenset[str]()) | st.frozensets(st.sampled_from(BRANCHES), max_size=2),
 )
 
 
@@ -223,6 +228,17 @@ def chain(workshop: Workshop, length: int) -> tuple[Built, list[str]]:
         Description(commits, frozenset(), frozenset(), None, None, None, partial=False), "archive"
     )
     return built, list(built.commits)
+
+
+@pytest.mark.parametrize("retained", ["main", "origin:main"])
+def test_a_history_is_kept_by_depth_and_by_date(workshop: Workshop, retained: str) -> None:
+    """Two refs lead to it: one keeps two commits, the other keeps three by their date."""
+    built, commits = chain(workshop, 4)
+    write_ref(built.path, "remotes/origin/main", commits[-1])
+    options = Options(younger_than=EPOCH + 3600, retain=((retained, 1),))
+    _, went = options.prune(built.path)
+    assert {name for name in went if name.endswith(".commit")} == {f"{commits[0]}.commit"}
+    ostree(built.path, "fsck", "--quiet")
 
 
 def test_mirrored_refs_count_with_dates_and_branches(workshop: Workshop) -> None:

@@ -67,7 +67,7 @@ class Options:
         return [*(["--refs-only"] if self.refs_only else []), f"--depth={self.depth}"]
 
 
-OPTIONS = st.builds(Options, st.sampled_from((True, True, False)), st.sampled_from((-1, 0, 1, 2)))
+OPTIONS = st.builds(Options, st.sampled_from((True, True, True, False)), st.sampled_from((-1, 0, 1, 1, 2)))
 
 
 @dataclasses.dataclass(frozen=True)

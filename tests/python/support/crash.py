@@ -47,11 +47,13 @@ class FileSystem:
         name: what `mount -t` calls it.
         make: the command that makes one, without the image's name.
         mode: the mode of the repositories that are tried on it.
+        options: those of `mount`.
     """
 
     name: str
     make: tuple[str, ...]
     mode: str
+    options: str = "loop"
 
     @contextmanager
     def mounted(self, image: Path, at: Path) -> Iterator[Path]:
@@ -62,7 +64,7 @@ class FileSystem:
                 file.truncate(400 << 20)
             output(*self.make, image)
         at.mkdir(exist_ok=True)
-        output("mount", "-t", self.name, "-o", "loop", image, at)
+        output("mount", "-t", self.name, "-o", self.options, image, at)
         try:
             yield at
         finally:
@@ -78,7 +80,8 @@ class FileSystem:
 
 FILE_SYSTEMS = (
     FileSystem("ext4", ("mkfs.ext4", "-q", "-F"), "bare"),
-    FileSystem("xfs", ("mkfs.xfs", "-q"), "archive"),
+    # Any process with mounts of its own may keep another copy of the image mounted for a while.
+    FileSystem("xfs", ("mkfs.xfs", "-q"), "archive", "loop,nouuid"),
     FileSystem("btrfs", ("mkfs.btrfs", "-q"), "bare-user"),
 )
 
@@ -240,9 +243,9 @@ class ExpectedSysroot:
 
 
 def _state(sysroot: Sysroot) -> State:
-    """A sysroot's state, but for files on their way to their names: stamps, and libostree's refs."""
+    """A sysroot's state, but for stamps and refs on their way to their names, and libostree's locks."""
     state = sysroot.state()
-    scratch = re.compile(r"(^|/)(tmp|\.cleanup)\.\w+$")
+    scratch = re.compile(r"(^|/)(tmp|\.cleanup)\.\w+$|^ostree/repo/tmp/staging-[^/]+-lock$")
     return dataclasses.replace(
         state,
         refs={name: commit for name, commit in state.refs.items() if not scratch.search(name)},

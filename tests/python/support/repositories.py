@@ -320,6 +320,9 @@ def build_upstream(path: Path, mode: str) -> Repository:
 _names = st.sampled_from("abc")
 _ages = st.integers(0, 9)
 _branches = st.sampled_from(BRANCHES)
+# Most commits belong to one history, so that it is longer than the depths that are asked for.
+_branches_of_commits = st.sampled_from([BRANCHES[0]] * 4 + list(BRANCHES[1:]))
+_parent_ages = st.sampled_from([None] * 9 + [0, 1, 2])
 
 
 def _directories(nodes: st.SearchStrategy[Node]) -> st.SearchStrategy[Directory]:
@@ -328,8 +331,8 @@ def _directories(nodes: st.SearchStrategy[Node]) -> st.SearchStrategy[Directory]
 
 
 def trees() -> st.SearchStrategy[Directory]:
-    """Small trees, the parts of which are often the same."""
-    files = st.builds(File, st.sampled_from("123"), st.booleans())
+    """Small trees, of which some parts are the same, and most are not."""
+    files = st.builds(File, st.sampled_from("1234567"), st.booleans())
     links = st.builds(Link, _names)
     leaves = st.one_of(files, links)
     return _directories(st.one_of(leaves, _directories(st.one_of(leaves, _directories(leaves)))))
@@ -337,7 +340,7 @@ def trees() -> st.SearchStrategy[Directory]:
 
 def descriptions() -> st.SearchStrategy[Description]:
     """Repositories with some commits, and what becomes of them; they need an upstream."""
-    commits = st.builds(Commit, _branches, trees(), st.none() | _ages, st.booleans())
+    commits = st.builds(Commit, _branches_of_commits, trees(), _parent_ages, st.booleans())
     losses: list[st.SearchStrategy[Step]] = [
         st.builds(Reset, _branches, _ages),
         st.builds(Delete, st.integers(0, 5)),
@@ -352,7 +355,7 @@ def descriptions() -> st.SearchStrategy[Description]:
     ]
     return st.builds(
         lambda first, middle, last, collection_id: Description((*first, *middle, *last), collection_id),
-        st.lists(commits, min_size=2, max_size=6),
+        st.lists(commits, min_size=3, max_size=6),
         st.lists(st.one_of(commits, *losses, *others), max_size=7),
         st.lists(st.one_of(losses), min_size=1, max_size=4),
         st.booleans(),

@@ -23,8 +23,10 @@ MIRROR = ("org.example.Mirror", "mirrored")
 _PIECES = ("etc", "usr", "var")
 _VARIANTS = 3
 
-# The first commit's time; the others may lie before or after their parents.
+# The first commit's time; the others may lie before or after their parents. There are so few different times
+# that dates often meet a commit's very own.
 EPOCH = 1_600_000_000
+HOURS = st.integers(0, 5)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,21 +63,26 @@ class Built:
     commits: dict[str, tuple[str | None, int]]
 
 
+# Most commits, and rules, are those of one branch, so that its history is longer than what is to be kept.
+BRANCHES_DRAWN = st.sampled_from([BRANCHES[0]] * 4 + list(BRANCHES[1:]))
+
 _commits = st.builds(
     Commit,
-    branch=st.sampled_from(BRANCHES),
+    branch=BRANCHES_DRAWN,
     pieces=st.tuples(*(st.integers(-1, _VARIANTS - 1) for _ in _PIECES)),
-    hours=st.integers(0, 40),
-    orphan=st.sampled_from([False, False, False, True]),
+    hours=HOURS,
+    orphan=st.sampled_from([False] * 11 + [True]),
 )
+_some_branches = st.just(frozenset[str]()) | st.frozensets(st.sampled_from(BRANCHES), max_size=2)
 
-descriptions = st.integers(1, 7).flatmap(
+descriptions = st.sampled_from([1, 2, 3, 4, 5, 5, 6, 6, 7]).flatmap(
     lambda count: st.builds(
         Description,
         commits=st.lists(_commits, min_size=count, max_size=count).map(tuple),
-        deleted=st.frozensets(st.sampled_from(BRANCHES), max_size=2),
-        set_back=st.frozensets(st.sampled_from(BRANCHES), max_size=2),
-        remote_ref=st.none() | st.integers(0, count - 1),
+        deleted=_some_branches,
+        set_back=_some_branches,
+        # Often in the midst of a branch's history.
+        remote_ref=st.none() | st.integers(0, count - 1) | st.integers(count // 2, count - 1),
         mirror_ref=st.none() | st.integers(0, count - 1),
         delta=st.none() | st.none() | st.integers(0, count - 1),
         partial=st.sampled_from([False, False, True]),
@@ -119,10 +126,12 @@ class Workshop:
         ostree(repo, "init", f"--mode={mode}")
         commits: dict[str, tuple[str | None, int]] = {}
         tips: dict[str, str] = {}
-        made = []
+        made: list[str] = []
         for commit in description.commits:
             time = EPOCH + 3600 * commit.hours
-            checksum = ostree(repo, "commit", *self._commit_options(commit, tips, time)).strip()
+            # Makes commits of the same tree differ.
+            number = f"--add-metadata-string=number={len(made)}"
+            checksum = ostree(repo, "commit", number, *self._commit_options(commit, tips, time)).strip()
             parent = None if commit.orphan else tips.get(commit.branch)
             commits[checksum] = (parent, time)
             tips[commit.branch] = checksum
@@ -132,8 +141,6 @@ class Workshop:
 
     def _commit_options(self, commit: Commit, tips: dict[str, str], time: int) -> list[str]:
         options = ["--fsync=false", f"--branch={commit.branch}", f"--timestamp=@{time}", "--owner-uid=0"]
-        # Makes commits of the same tree differ.
-        options.append(f"--add-metadata-string=number={len(tips)}.{time}.{commit.branch}")
         if commit.orphan:
             options.append("--orphan")
             if commit.branch in tips:
