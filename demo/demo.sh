@@ -147,10 +147,11 @@ measure before
 
 if can_boot; then
     booted=yes
-    say "Version 2 is booted by a stand-in; version 3 is staged, and finalized as in a shutdown"
+    say "Version 2 is booted by a stand-in; version 3 is staged, the cleanup planned, and all finalized as in a shutdown"
     commit 3
     boot 2 "ostree admin deploy --stage $branch >/dev/null
             ostree admin status
+            '$sweep' plan
             ostree admin finalize-staged
             '$sweep' stamp"
 else

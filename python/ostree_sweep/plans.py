@@ -127,6 +127,17 @@ def prune_plan(summary: _PlanSummary, path: str | None) -> PrunePlan:
     )
 
 
+def object_names(path: str | os.PathLike[str]) -> list[str]:
+    """The names of all objects that the plan in a file would delete, as `CHECKSUM.TYPE`.
+
+    Raises:
+        OSError, StalePlanError: as for `PrunePlan.load`.
+    """
+    from . import core
+
+    return core.Plan.read(path).names()
+
+
 class PlanPlaces:
     """Where a sysroot keeps its own plan.
 

@@ -127,6 +127,11 @@ impl Plan {
         self.entries.is_empty()
     }
 
+    /// The names of all candidates.
+    pub fn names(&self) -> impl Iterator<Item = ObjectName> + '_ {
+        (0..=u8::MAX).flat_map(|directory| self.candidates(directory))
+    }
+
     pub(crate) fn retention(&self) -> &Retention {
         &self.header.retention
     }

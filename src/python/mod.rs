@@ -159,6 +159,10 @@ mod _core {
         fn summary(&self) -> PlanDict {
             self.0.header().into()
         }
+
+        fn names(&self) -> Vec<String> {
+            self.0.names().map(|name| name.to_string()).collect()
+        }
     }
 
     #[pyfunction]

@@ -99,8 +99,13 @@ def test_the_file_is_small_and_can_be_shown(repo: Path, plan: PrunePlan, tmp_pat
     assert pickle.loads(pickle.dumps(plan)) == plan  # noqa: S301 - our own
     shown = json.loads(output(COMMAND, "plan", f"--show={tmp_path / 'plan'}", "--json"))
     assert (shown["objects"], shown["bytes"], shown["repo"]) == (plan.objects, plan.bytes, str(repo))
+    assert "names" not in shown
+    told = json.loads(output(COMMAND, "plan", f"--show={tmp_path / 'plan'}", "--json", "--verbose"))
+    before = objects(repo)
     lines = output(COMMAND, "plan", f"--show={tmp_path / 'plan'}").splitlines()
     assert lines[-2].startswith(f"Would delete: {plan.objects} objects, freeing ")
+    ostree_sweep.apply(plan)
+    assert set(told["names"]) == before - objects(repo)
 
 
 def test_planning_changes_nothing_else(repo: Path) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Callable
 
 from .. import api
 from ..errors import OperationCancelled, OstreeSweepError, StalePlanError
-from ..plans import PlanPlaces, PrunePlan
+from ..plans import PlanPlaces, PrunePlan, object_names
 from ..progress import terminal_bar
 from ..retention import Policy
 from ..stamp import CleanupStamp
@@ -82,9 +82,15 @@ def plan(options: argparse.Namespace, token: CancellationToken) -> Result:
         *(_dropped_line(dropped) for dropped in made.dropped),
         f"Would delete: {made.objects} objects, freeing {format_size(made.bytes)}",
     ]
+    data = {**dataclasses.asdict(made), "objects": made.objects, "bytes": made.bytes}
     if made.path is not None:
         lines.append(f"Plan: {made.path}")
-    return Result(lines, {**dataclasses.asdict(made), "objects": made.objects, "bytes": made.bytes})
+        if options.verbose:
+            data["names"] = object_names(made.path)
+            if not options.json:
+                for name in data["names"]:
+                    _print_name(name)
+    return Result(lines, data)
 
 
 def apply(options: argparse.Namespace, token: CancellationToken) -> Result:

@@ -55,6 +55,8 @@ def show(result: Result, *, as_json: bool) -> None:
 
 def show_details(report: PruneReport) -> None:
     """Prints on stderr what `--verbose` adds."""
+    if report.by_plan:
+        print("what was to go came from a plan", file=sys.stderr)
     for name, tally in report.by_type.items():
         if not tally.total:
             continue
