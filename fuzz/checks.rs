@@ -10,6 +10,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use ostree::glib::{Bytes, Variant, VariantTy};
+use ostree_sweep::plan::Plan;
 use ostree_sweep::repo::config::{Config, Mode};
 use ostree_sweep::repo::delta as deltas;
 use ostree_sweep::repo::object::{Checksum, ObjectName};
@@ -132,5 +133,14 @@ pub fn delta(data: &[u8]) {
     if let Some(target) = deltas::target(data) {
         let bytes = ostree::Checksum::from_hex(&target.to_string()).unwrap();
         assert!(data.ends_with(bytes.to_base64().as_bytes()));
+    }
+}
+
+/// A plan that is decoded can be asked for everything.
+pub fn plan(content: &[u8]) {
+    let Ok(plan) = Plan::from_content(content) else { return };
+    assert_eq!(plan.names().count(), plan.len());
+    for dropped in &plan.header().dropped {
+        assert!(plan.reached_by(dropped.commit).is_none_or(|reached| reached.count() <= plan.len()));
     }
 }

@@ -57,3 +57,8 @@ fn refs() {
 fn names_of_deltas() {
     replay("delta", checks::delta);
 }
+
+#[test]
+fn plans() {
+    replay("plan", checks::plan);
+}

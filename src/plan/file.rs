@@ -33,6 +33,8 @@ const MAGIC: &[u8; 8] = b"OSTSWEEP";
 const VERSION: u32 = 1;
 const CHECKSUM: usize = 32;
 
+const TRUNCATED: &str = "it is truncated";
+
 /// More than a plan for a thousand million objects.
 const MAX_SIZE: u64 = 64 << 30;
 
@@ -168,20 +170,19 @@ impl Plan {
     }
 
     fn decode(bytes: &[u8]) -> std::result::Result<Self, &'static str> {
-        const TRUNCATED: &str = "it is truncated";
-        let mut rest = bytes;
-        if take(&mut rest, MAGIC.len()) != Some(MAGIC) {
-            return Err("it is not a plan");
-        }
-        if number(&mut rest).ok_or(TRUNCATED)? != VERSION {
-            return Err("it is of another version");
-        }
-        let length = number(&mut rest).ok_or(TRUNCATED)?;
+        check_format(&mut &*bytes)?;
         let (content, checksum) = bytes.split_last_chunk::<CHECKSUM>().ok_or(TRUNCATED)?;
         if Sha256::digest(content).as_slice() != checksum {
             return Err("its checksum is wrong: it is truncated or was changed");
         }
-        let mut rest = &content[content.len().min(bytes.len() - rest.len())..];
+        Self::from_content(content)
+    }
+
+    /// Decodes what a plan's checksum covers; fails with what is wrong.
+    pub fn from_content(content: &[u8]) -> std::result::Result<Self, &'static str> {
+        let mut rest = content;
+        check_format(&mut rest)?;
+        let length = number(&mut rest).ok_or(TRUNCATED)?;
         let header = take(&mut rest, length as usize).ok_or(TRUNCATED)?;
         let header: Header = serde_json::from_slice(header).map_err(|_| "its header can't be read")?;
         let counts: Option<Vec<usize>> =
@@ -199,6 +200,17 @@ impl Plan {
             return Err("its candidates are not sorted");
         }
         Ok(plan)
+    }
+}
+
+/// Takes what tells a plan of this version from anything else.
+fn check_format(bytes: &mut &[u8]) -> std::result::Result<(), &'static str> {
+    if take(bytes, MAGIC.len()) != Some(MAGIC) {
+        return Err("it is not a plan");
+    }
+    match number(bytes).ok_or(TRUNCATED)? {
+        VERSION => Ok(()),
+        _ => Err("it is of another version"),
     }
 }
 

@@ -190,7 +190,7 @@ impl Plan {
     }
 
     /// All candidates that `commit` reaches; None if they are not known: then it has to be crawled.
-    pub(crate) fn reached_by(&self, commit: Checksum) -> Option<impl Iterator<Item = ObjectName> + '_> {
+    pub fn reached_by(&self, commit: Checksum) -> Option<impl Iterator<Item = ObjectName> + '_> {
         let dropped = &self.header.dropped;
         let index = dropped.binary_search_by_key(&commit, |dropped| dropped.commit).ok()?;
         if !dropped.get(index)?.whole {
