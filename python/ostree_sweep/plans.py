@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from .writable import run_writable
+from .writable import physical_root, run_writable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -146,10 +146,8 @@ class PlanPlaces:
     """
 
     def __init__(self, sysroot: str | os.PathLike[str]) -> None:
-        root = os.fspath(sysroot)
-        below = os.path.join(root, "sysroot")
-        is_running = os.path.samefile(root, "/")
-        self._physical = below if is_running or os.path.exists(os.path.join(below, "ostree")) else root
+        is_running = os.path.samefile(sysroot, "/")
+        self._physical = physical_root(sysroot)
         lasting = os.path.join(self._physical, "ostree/sweep.plan")
         self.paths = (_RUNTIME_PLACE, lasting) if is_running else (lasting,)
 

@@ -17,7 +17,7 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from .writable import run_writable
+from .writable import physical_root, run_writable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -84,10 +84,7 @@ class CleanupStamp:
         Raises:
             OSError: there is no such sysroot.
         """
-        root = os.fspath(sysroot)
-        below = os.path.join(root, "sysroot")
-        booted = os.path.samefile(root, "/") or os.path.exists(os.path.join(below, "ostree"))
-        return cls(os.path.join(below if booted else root, ".cleanup"))
+        return cls(os.path.join(physical_root(sysroot), ".cleanup"))
 
     def request(self, deployed: Iterable[str] = ()) -> StampNote:
         """Notes durably that a cleanup is due; replaces an older stamp.

@@ -1,4 +1,4 @@
-"""Writing below a /sysroot that the host keeps mounted read-only.
+"""Writing to a physical root, which the host may keep mounted read-only at /sysroot.
 
 As `ostree admin` does, root remounts it writable in a mount namespace of its own, so that nobody else sees it
 writable. Here the namespace belongs to one short-lived thread, and ends with it.
@@ -16,6 +16,18 @@ _CLONE_NEWNS = 0x00020000
 _MS_REMOUNT = 32
 _MS_BIND = 4096
 _MS_RELATIME = 1 << 21
+
+
+def physical_root(sysroot: str | os.PathLike[str]) -> str:
+    """The physical root of a sysroot, which is that root itself or the root of a booted deployment.
+
+    Raises:
+        OSError: there is no such sysroot.
+    """
+    root = os.fspath(sysroot)
+    below = os.path.join(root, "sysroot")
+    booted = os.path.samefile(root, "/") or os.path.exists(os.path.join(below, "ostree"))
+    return below if booted else root
 
 
 def run_writable(directory: str, action: Callable[[], _T]) -> _T:
