@@ -3,6 +3,9 @@
 //! `core crawl REPO [JOBS]` is a dry run of `prune --refs-only`: crawl, and one listing.
 //! `core floor REPO [JOBS]` does the same system calls with no thinking: reads all dirtrees and dirmetas, lists all
 //! object directories.
+//! `core delete REPO [IMPACT [VARIANT...]]` is `prune --refs-only`, with these changes of the impact's manners: `jobs=N`,
+//! `no-priority`, `no-batch`, `batch=N` (of that size, whatever syncs take), `no-rests`, `rests`,
+//! `rate=N`.
 //! Prints `SECONDS PEAK_RSS_KIB`, the time without the process's start.
 
 #![allow(clippy::print_stdout, clippy::unwrap_used, clippy::expect_used, missing_docs)]
@@ -13,10 +16,10 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use ostree_sweep::effort::{Batch, Effort, Impact};
 use ostree_sweep::mark::retention::{Keep, Retention};
-use ostree_sweep::prune::{prune, PruneOptions, LOCK_SLICE};
+use ostree_sweep::prune::{prune, PruneOptions};
 use ostree_sweep::repo::Repo;
-use ostree_sweep::workers::Impact;
 use ostree_sweep::Control;
 use rustix::fs::{openat, Mode, OFlags, RawDir, CWD};
 
@@ -24,13 +27,14 @@ fn main() {
     // `cargo bench` adds an option of its own.
     let args: Vec<_> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
     let (Some(what), Some(repo)) = (args.first(), args.get(1)) else {
-        println!("usage: core crawl|floor REPO [JOBS]");
+        println!("usage: core crawl|floor REPO [JOBS]\n       core delete REPO [IMPACT [VARIANT...]]");
         return;
     };
-    let jobs = args.get(2).map(|jobs| jobs.parse().expect("a number of threads"));
+    let jobs = || args.get(2).map(|jobs| jobs.parse().expect("a number of threads"));
     let time = match what.as_str() {
-        "crawl" => crawl(Path::new(repo), jobs),
-        "floor" => floor(Path::new(repo), jobs.map_or(4, NonZeroUsize::get)),
+        "crawl" => crawl(Path::new(repo), jobs()),
+        "floor" => floor(Path::new(repo), jobs().map_or(4, NonZeroUsize::get)),
+        "delete" => delete(Path::new(repo), effort(&args[2..])),
         other => panic!("unknown benchmark {other}"),
     };
     println!("{:.6} {}", time.as_secs_f64(), peak_rss_kib());
@@ -41,10 +45,7 @@ fn crawl(repo: &Path, jobs: Option<NonZeroUsize>) -> Duration {
     let options = PruneOptions {
         retention: &Retention::refs(Keep::ALL),
         dry_run: true,
-        jobs,
-        impact: Impact::Full,
-        lock_timeout: None,
-        lock_slice: LOCK_SLICE,
+        effort: Effort { jobs, ..Effort::new(Impact::Full) },
         max_freed: None,
         deltas_of: None,
         observer: None,
@@ -52,6 +53,49 @@ fn crawl(repo: &Path, jobs: Option<NonZeroUsize>) -> Duration {
     };
     let report = prune(&Repo::open(repo).unwrap(), &options, &Control::new()).unwrap();
     assert!(report.objects_total() > 0);
+    start.elapsed()
+}
+
+fn effort(args: &[String]) -> Effort {
+    let impact = match args.first().map_or("full", String::as_str) {
+        "idle" => Impact::Idle,
+        "balanced" => Impact::Balanced,
+        "full" => Impact::Full,
+        other => panic!("unknown impact {other}"),
+    };
+    let mut effort = Effort::new(impact);
+    let number = |text: &str| text.parse::<NonZeroUsize>().expect("a number");
+    for variant in args.iter().skip(1) {
+        match variant.split_once('=').unwrap_or((variant, "")) {
+            ("jobs", jobs) => effort.jobs = Some(number(jobs)),
+            ("no-priority", _) => effort.manners.priority = None,
+            ("no-batch", _) => effort.manners.batch = None,
+            ("batch", size) => {
+                let size = number(size).get();
+                effort.manners.batch = Some(Batch { least: size, most: size, sync: Duration::MAX });
+            }
+            ("rate", rate) => effort.unlinks_per_s = Some(rate.parse().expect("a number")),
+            ("no-rests", _) => effort.manners.rests = false,
+            ("rests", _) => effort.manners.rests = true,
+            (other, _) => panic!("unknown variant {other}"),
+        }
+    }
+    effort
+}
+
+fn delete(repo: &Path, effort: Effort) -> Duration {
+    let start = Instant::now();
+    let options = PruneOptions {
+        retention: &Retention::refs(Keep::ALONE),
+        dry_run: false,
+        effort,
+        max_freed: None,
+        deltas_of: None,
+        observer: None,
+        plan: None,
+    };
+    let report = prune(&Repo::open(repo).unwrap(), &options, &Control::new()).unwrap();
+    assert!(report.failures.is_empty());
     start.elapsed()
 }
 

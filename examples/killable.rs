@@ -13,11 +13,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ostree_sweep::control::Phase;
+use ostree_sweep::effort::{Effort, Impact};
 use ostree_sweep::mark::retention::{Keep, Retention};
-use ostree_sweep::prune::{prune, PruneOptions, LOCK_SLICE};
+use ostree_sweep::prune::{prune, PruneOptions};
 use ostree_sweep::repo::Repo;
 use ostree_sweep::sysroot::{cleanup, CleanupOptions};
-use ostree_sweep::workers::Impact;
 use ostree_sweep::{Control, Error};
 
 fn main() -> ExitCode {
@@ -31,12 +31,9 @@ fn main() -> ExitCode {
         (Some("cleanup"), Some(sysroot), Ok(jobs)) => {
             let options = CleanupOptions {
                 dry_run: false,
-                jobs: Some(jobs),
-                impact: Impact::Full,
-                lock_timeout: None,
+                effort: Effort { jobs: Some(jobs), ..Effort::new(Impact::Full) },
                 max_freed: None,
                 plan: None,
-                lock_slice: LOCK_SLICE,
             };
             cleanup(sysroot, &options, &control).map(|_| ())
         }
@@ -58,10 +55,7 @@ fn prune_refs_only(repo: &Path, jobs: NonZeroUsize, control: &Control) -> Result
     let options = PruneOptions {
         retention: &Retention::refs(Keep::ALONE),
         dry_run: false,
-        jobs: Some(jobs),
-        impact: Impact::Full,
-        lock_timeout: None,
-        lock_slice: LOCK_SLICE,
+        effort: Effort { jobs: Some(jobs), ..Effort::new(Impact::Full) },
         max_freed: None,
         deltas_of: None,
         observer: None,

@@ -1,6 +1,6 @@
 //! The caller's hold on a running operation: cancel it, watch its progress.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicU8, AtomicUsize, Ordering};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
@@ -15,6 +15,8 @@ const TICK: Duration = Duration::from_millis(20);
 pub enum Phase {
     /// Waiting for a lock.
     Lock,
+    /// Waiting to be resumed.
+    Paused,
     /// libostree is removing old deployments and boot files.
     Deployments,
     /// Listing refs and commits.
@@ -28,13 +30,21 @@ pub enum Phase {
 }
 
 impl Phase {
-    const ALL: [Phase; 6] =
-        [Phase::Lock, Phase::Deployments, Phase::Roots, Phase::Crawl, Phase::Sweep, Phase::Done];
+    const ALL: [Phase; 7] = [
+        Phase::Lock,
+        Phase::Paused,
+        Phase::Deployments,
+        Phase::Roots,
+        Phase::Crawl,
+        Phase::Sweep,
+        Phase::Done,
+    ];
 
     /// The name used in progress reports.
     pub fn as_str(self) -> &'static str {
         match self {
             Phase::Lock => "lock",
+            Phase::Paused => "paused",
             Phase::Deployments => "deployments",
             Phase::Roots => "roots",
             Phase::Crawl => "crawl",
@@ -59,11 +69,14 @@ pub struct Snapshot {
 
 /// Cancel flag and progress counters, shared between a run and its caller.
 ///
-/// All loads and stores are relaxed: the flag only ever goes from false to true and the counters are for
-/// people to look at, so no other memory is ordered by them.
+/// All loads and stores are relaxed: flags and counters are looked at again and again, and no other memory is ordered
+/// by them.
 #[derive(Debug, Default)]
 pub struct Control {
     cancelled: AtomicBool,
+    paused: AtomicBool,
+    /// Threads that wait to be resumed.
+    resting: AtomicUsize,
     phase: AtomicU8,
     done: AtomicU64,
     /// Zero stands for "not known".
@@ -88,6 +101,16 @@ impl Control {
         self.cancelled.load(Ordering::Relaxed)
     }
 
+    /// Asks the run to rest, or to go on. It rests with no lock held but, while it crawls, the repository's shared one.
+    pub fn pause(&self, paused: bool) {
+        self.paused.store(paused, Ordering::Relaxed);
+    }
+
+    /// Whether the run was asked to rest.
+    pub fn is_paused(&self) -> bool {
+        self.paused.load(Ordering::Relaxed)
+    }
+
     /// Has the run stop after `time`, as if it was cancelled, but with success. Can be called once.
     pub fn limit_time(&self, time: Duration) {
         // None: so far away that it is no limit.
@@ -98,10 +121,15 @@ impl Control {
 
     /// Progress as of now.
     pub fn snapshot(&self) -> Snapshot {
-        let phase = usize::from(self.phase.load(Ordering::Relaxed));
+        let phase = if self.resting.load(Ordering::Relaxed) > 0 {
+            Phase::Paused
+        } else {
+            let phase = usize::from(self.phase.load(Ordering::Relaxed));
+            Phase::ALL.get(phase).copied().unwrap_or(Phase::Done)
+        };
         let total = self.total.load(Ordering::Relaxed);
         Snapshot {
-            phase: Phase::ALL.get(phase).copied().unwrap_or(Phase::Done),
+            phase,
             done: self.done.load(Ordering::Relaxed),
             total: (total > 0).then_some(total),
             bytes_freed: self.bytes_freed.load(Ordering::Relaxed),
@@ -117,6 +145,21 @@ impl Control {
         } else {
             Ok(())
         }
+    }
+
+    /// Waits as long as the run is asked to rest.
+    pub(crate) fn rest_while_paused(&self) -> Result<()> {
+        if !self.is_paused() {
+            return Ok(());
+        }
+        self.resting.fetch_add(1, Ordering::Relaxed);
+        let mut result = Ok(());
+        while self.is_paused() && result.is_ok() {
+            std::thread::sleep(TICK);
+            result = self.check();
+        }
+        self.resting.fetch_sub(1, Ordering::Relaxed);
+        result
     }
 
     pub(crate) fn enter(&self, phase: Phase, total: u64) {

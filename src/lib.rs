@@ -12,7 +12,7 @@
 //! * [`prune`](mod@prune) is the one file that knows the order of phases and locks.
 //! * [`plan`] remembers what is to go, so that it can be swept later without a crawl.
 //! * [`sysroot`] does for a whole sysroot what `ostree admin cleanup` does.
-//! * [`control`], [`report`] and [`error`] are what goes in and comes out along the way.
+//! * [`control`], [`effort`], [`report`] and [`error`] are what goes in and comes out along the way.
 //!
 //! Nothing points back, and nothing but `python` knows of Python.
 
@@ -20,16 +20,18 @@
 mod python;
 
 pub mod control;
+pub mod effort;
 pub mod error;
 mod fault;
 pub mod mark;
+mod pace;
 pub mod plan;
 pub mod prune;
 pub mod repo;
 pub mod report;
 mod sweep;
 pub mod sysroot;
-pub mod workers;
+mod workers;
 
 pub use control::Control;
 pub use error::{Error, Result};

@@ -9,18 +9,18 @@
 //!
 //! A dry run does the first step, decides with the same function as a real one, and deletes nothing.
 
-use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use crate::control::{Control, Phase};
+use crate::effort::Effort;
 use crate::error::{Error, Result};
 use crate::mark::census::DIRECTORIES;
 use crate::mark::retention::Retention;
 use crate::mark::roots::Start;
 use crate::mark::{Mark, RootSource};
+use crate::pace::Pace;
 use crate::plan::Plan;
-use crate::repo::config::LockTimeout;
 use crate::repo::lock::{poll, Attempt, Held, Lock, LockKind};
 use crate::repo::object::{Checksum, ObjectName, ObjectType};
 use crate::repo::refs::{list, Ref};
@@ -29,17 +29,7 @@ use crate::repo::Repo;
 use crate::report::PruneReport;
 use crate::sweep::objects::{Context, Notice, Pass};
 use crate::sweep::{commits, leftovers, Seen};
-use crate::workers::{contain_panic, Crew, Impact};
-
-/// How long the exclusive lock is held in one go unless something else is asked for.
-pub const LOCK_SLICE: Duration = Duration::from_millis(100);
-
-/// A slice that is as good as endless, and that a clock can still be put forward by.
-pub(crate) const LONGEST_SLICE: Duration = Duration::from_secs(365 * 24 * 60 * 60);
-
-/// How long the lock is left free between slices at least: time for a process that sleeps in the kernel to wake up
-/// and take it. Who tries once a second is noticed; see [`Waiters`].
-pub(crate) const GAP: Duration = Duration::from_millis(10);
+use crate::workers::contain_panic;
 
 /// Receives the name of every object that is pruned.
 pub type Observer<'a> = &'a (dyn Fn(ObjectName) + Sync);
@@ -60,14 +50,8 @@ pub struct PruneOptions<'a> {
     pub retention: &'a Retention,
     /// Only find out what would be deleted.
     pub dry_run: bool,
-    /// Number of threads; None: as suits the impact.
-    pub jobs: Option<NonZeroUsize>,
-    /// What the run may cost the rest of the machine.
-    pub impact: Impact,
-    /// How long to wait for the lock each time; None: as the repository's settings say.
-    pub lock_timeout: Option<LockTimeout>,
-    /// How long others are kept waiting at most, give or take the time to look at what changed.
-    pub lock_slice: Duration,
+    /// How to go about it.
+    pub effort: Effort,
     /// Stop after this many bytes were freed, at an object's end. Not for a dry run, which has no order to stop in.
     pub max_freed: Option<u64>,
     /// Remove all static deltas that lead to this commit, even if it stays.
@@ -145,23 +129,14 @@ pub(crate) fn prune_within(
     control: &Control,
 ) -> Result<PruneReport> {
     let start = Instant::now();
-    let PruneOptions {
-        retention,
-        dry_run,
-        jobs,
-        impact,
-        lock_timeout,
-        lock_slice,
-        max_freed,
-        deltas_of,
-        observer,
-        plan,
-    } = *options;
+    let PruneOptions { retention, dry_run, effort, max_freed, deltas_of, observer, plan } = *options;
     if let Some(PlanUse { plan, .. }) = plan {
         plan.check_repo(repo)?;
     }
-    let lock = if dry_run { repo.lock_for_reading(lock_timeout) } else { repo.lock(lock_timeout)? };
-    let crew = Crew::new(jobs, impact);
+    let timeout = effort.lock_timeout;
+    let lock = if dry_run { repo.lock_for_reading(timeout) } else { repo.lock(timeout)? };
+    let pace = Pace::new(&effort, control);
+    let crew = pace.crew();
     let unprotects = surroundings.unprotects();
     let notify = |object, _: &Seen| observer.into_iter().for_each(|observer| observer(object));
     let mut run = Run {
@@ -180,7 +155,7 @@ pub(crate) fn prune_within(
         must_cover: plan.is_some_and(|plan| plan.must_cover),
         surroundings,
         lock: &lock,
-        slice: lock_slice.min(LONGEST_SLICE),
+        slice: effort.slice(),
         mark: match plan {
             Some(PlanUse { plan, .. }) => Mark::resume(repo, plan, crew, control)?,
             None => Mark::new(repo, retention, crew, control),
@@ -278,6 +253,7 @@ impl Run<'_> {
         }
         self.check_cover()?;
         let mut waiters = Waiters::watch(self.lock.path());
+        self.context.crew.pace.rest()?;
         let mut stage = Stage::Commits(None);
         let result = loop {
             let mut outcome = if let Stage::Barrier(sweep) = &stage {
@@ -287,7 +263,7 @@ impl Run<'_> {
                 self.slice(&mut stage)
             };
             if outcome.is_ok() && !matches!(stage, Stage::Done) {
-                outcome = control.sleep(GAP).and_then(|()| waiters.give_way(control));
+                outcome = self.context.crew.pace.rest().and_then(|()| waiters.give_way(control));
                 if outcome.is_ok() {
                     continue;
                 }
@@ -331,7 +307,8 @@ impl Run<'_> {
         // Where looking takes long, as over a network, work as long again, or there were no progress.
         let deadline = Instant::now() + self.slice.max(begin.elapsed());
         let mut touched = Vec::new();
-        while !matches!(stage, Stage::Barrier(_) | Stage::Done) && Instant::now() < deadline {
+        let is_over = || Instant::now() >= deadline || self.context.crew.pace.wants_rest();
+        while !matches!(stage, Stage::Barrier(_) | Stage::Done) && !is_over() {
             self.step(stage, deadline, &mut touched)?;
         }
         if self.lock.excludes_writers() {

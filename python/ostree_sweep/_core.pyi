@@ -72,6 +72,20 @@ class _Retention(TypedDict):
     protected: Sequence[str]
     unreferenced_since: int | None
 
+class _Effort(TypedDict):
+    impact: str
+    jobs: int | None
+    unlinks_per_s: int | None
+    time_budget_s: float | None
+    lock_timeout_s: float | None
+    lock_slice_s: float
+
+class _Callbacks(TypedDict):
+    cancelled: Callable[[], bool] | None
+    paused: Callable[[], bool] | None
+    progress: _ProgressFn | None
+    names: Callable[[str], object] | None
+
 class _Total(TypedDict):
     objects: int
     bytes: int
@@ -102,34 +116,23 @@ def plan_repo(
     repo: _StrPath,
     *,
     retention: _Retention,
-    jobs: int | None,
-    impact: str,
-    lock_timeout_s: float | None,
-    cancelled: Callable[[], bool] | None,
-    progress: _ProgressFn | None,
+    effort: _Effort,
+    callbacks: _Callbacks,
 ) -> Plan: ...
 def plan_sysroot(
     sysroot: _StrPath,
     *,
-    jobs: int | None,
-    impact: str,
-    lock_timeout_s: float | None,
-    cancelled: Callable[[], bool] | None,
-    progress: _ProgressFn | None,
+    effort: _Effort,
+    callbacks: _Callbacks,
 ) -> Plan: ...
 def apply(
     repo: _StrPath,
     *,
     plan: Plan,
     max_freed: int | None,
-    time_budget_s: float | None,
     dry_run: bool,
-    jobs: int | None,
-    impact: str,
-    lock_timeout_s: float | None,
-    lock_slice_s: float,
-    cancelled: Callable[[], bool] | None,
-    progress: _ProgressFn | None,
+    effort: _Effort,
+    callbacks: _Callbacks,
 ) -> _PruneReport: ...
 def prune(
     repo: _StrPath,
@@ -139,13 +142,8 @@ def prune(
     deltas_of: str | None,
     max_freed: int | None,
     dry_run: bool,
-    jobs: int | None,
-    impact: str,
-    lock_timeout_s: float | None,
-    lock_slice_s: float,
-    names: Callable[[str], object] | None,
-    cancelled: Callable[[], bool] | None,
-    progress: _ProgressFn | None,
+    effort: _Effort,
+    callbacks: _Callbacks,
 ) -> _PruneReport: ...
 def cleanup(
     sysroot: _StrPath,
@@ -153,14 +151,9 @@ def cleanup(
     plan: Plan | None,
     must_cover: bool,
     max_freed: int | None,
-    time_budget_s: float | None,
     dry_run: bool,
-    jobs: int | None,
-    impact: str,
-    lock_timeout_s: float | None,
-    lock_slice_s: float,
-    cancelled: Callable[[], bool] | None,
-    progress: _ProgressFn | None,
+    effort: _Effort,
+    callbacks: _Callbacks,
 ) -> _PruneReport: ...
 def status(sysroot: _StrPath) -> _Status: ...
 def parse_date(text: str) -> int: ...

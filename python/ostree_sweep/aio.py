@@ -54,6 +54,10 @@ class _TaskCancellable:
     def is_cancelled(self) -> bool:
         return self.task.is_cancelled() or (self._callers is not None and self._callers.is_cancelled())
 
+    def is_paused(self) -> bool:
+        asked: Callable[[], bool] | None = getattr(self._callers, "is_paused", None)
+        return asked is not None and asked()
+
 
 async def _run(
     work: Callable[..., _Report], cancellable: Cancellable | None, progress: ProgressCallback | None

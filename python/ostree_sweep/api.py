@@ -2,11 +2,13 @@
 
 Common arguments:
     impact: how much other work on the machine may feel: "idle", "balanced" or "full".
-    jobs: worker threads; None leaves it to the core.
+    jobs: worker threads; None: as suits the impact.
+    unlinks_per_s: delete at most so many files a second; None: as many as go.
+    time_budget_s: stop after so many seconds, waits for locks and pauses included; `unfinished` says so then.
     lock_timeout_s: for how many seconds to wait for a lock that another process holds. None: the repository's
         `core.lock-timeout-secs`; 0: not at all; negative: for ever.
     lock_slice_s: for how many seconds to hold a lock in one go, about, and keep others waiting.
-    cancellable: asked about every 50 ms whether to stop.
+    cancellable: asked about every 50 ms whether to stop, and whether to pause if it has an `is_paused`.
     progress: called at most ten times a second, and once at the end for sure.
 
 What a callback or a signal handler raises stops the work as a cancellation does, and goes through then.
@@ -25,11 +27,11 @@ from __future__ import annotations
 import dataclasses
 import os
 from functools import partial
-from typing import TYPE_CHECKING, Any, Callable, TypeVar, cast
+from typing import TYPE_CHECKING, Callable
 
-from .errors import OperationCancelled, PartialCleanupError, StalePlanError
+from .errors import StalePlanError
 from .plans import PlanPlaces, PrunePlan, prune_plan
-from .progress import Progress, ProgressCallback, Throttle
+from .progress import Progress, ProgressCallback
 from .reports import (
     CleanupReport,
     Failure,
@@ -40,6 +42,7 @@ from .reports import (
 )
 from .retention import core_retention
 from .stamp import CleanupStamp
+from .work import complete, effort_of, run
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -47,22 +50,22 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from ._core import Plan
+    from ._core import _Effort as Effort
     from .cancellation import Cancellable
     from .retention import Date, Policy, RetentionOptions
     from .stamp import StampSnapshot
-
-_Raw = TypeVar("_Raw")
-_Result = TypeVar("_Result")
-_Report = TypeVar("_Report", bound=PruneReport)
 
 
 def auto_cleanup(
     sysroot: str | os.PathLike[str] = "/",
     *,
     stamp: str | os.PathLike[str] | None = None,
+    max_freed: int | None = None,
     dry_run: bool = False,
     impact: str = "idle",
     jobs: int | None = None,
+    unlinks_per_s: int | None = None,
+    time_budget_s: float | None = None,
     lock_timeout_s: float | None = None,
     lock_slice_s: float = 0.1,
     cancellable: Cancellable | None = None,
@@ -77,8 +80,10 @@ def auto_cleanup(
     Args:
         sysroot: a physical root, or the root of a booted deployment.
         stamp: the stamp's path; None: `.cleanup` in the physical root.
+        max_freed: stop when this many bytes are freed from the repository. Not for dry runs.
         dry_run: delete nothing, take no exclusive lock, and report what would be done.
-        impact, jobs, lock_timeout_s, lock_slice_s, cancellable, progress: see the module.
+        impact, jobs, unlinks_per_s, time_budget_s, lock_timeout_s, lock_slice_s, cancellable, progress: see
+            the module.
 
     Raises:
         OSError, OstreeSweepError, ValueError: see the module.
@@ -87,16 +92,17 @@ def auto_cleanup(
         if progress is not None:
             progress(Progress("done", 0, 0, 0))
         return not_needed()
+    places = PlanPlaces(sysroot)
+    known = places.snapshot()
     return _clean_up(
         sysroot,
-        *_own_plan(sysroot),
+        *_own_plan(places),
+        known,
         must_cover=True,
         stamp=stamp,
+        max_freed=max_freed,
         dry_run=dry_run,
-        impact=impact,
-        jobs=jobs,
-        lock_timeout_s=lock_timeout_s,
-        lock_slice_s=lock_slice_s,
+        effort=effort_of(impact, jobs, unlinks_per_s, time_budget_s, lock_timeout_s, lock_slice_s),
         cancellable=cancellable,
         progress=progress,
     )
@@ -106,9 +112,12 @@ def cleanup(
     sysroot: str | os.PathLike[str] = "/",
     *,
     stamp: str | os.PathLike[str] | None = None,
+    max_freed: int | None = None,
     dry_run: bool = False,
     impact: str = "balanced",
     jobs: int | None = None,
+    unlinks_per_s: int | None = None,
+    time_budget_s: float | None = None,
     lock_timeout_s: float | None = None,
     lock_slice_s: float = 0.1,
     cancellable: Cancellable | None = None,
@@ -121,8 +130,10 @@ def cleanup(
     Args:
         sysroot: a physical root, or the root of a booted deployment.
         stamp: the stamp's path; None: `.cleanup` in the physical root.
+        max_freed: stop when this many bytes are freed from the repository. Not for dry runs.
         dry_run: delete nothing, take no exclusive lock, and report what would be done.
-        impact, jobs, lock_timeout_s, lock_slice_s, cancellable, progress: see the module.
+        impact, jobs, unlinks_per_s, time_budget_s, lock_timeout_s, lock_slice_s, cancellable, progress: see
+            the module.
 
     Raises:
         OSError, OstreeSweepError, ValueError: see the module.
@@ -131,13 +142,12 @@ def cleanup(
         sysroot,
         None,
         None,
+        PlanPlaces(sysroot).snapshot(),
         must_cover=True,
         stamp=stamp,
+        max_freed=max_freed,
         dry_run=dry_run,
-        impact=impact,
-        jobs=jobs,
-        lock_timeout_s=lock_timeout_s,
-        lock_slice_s=lock_slice_s,
+        effort=effort_of(impact, jobs, unlinks_per_s, time_budget_s, lock_timeout_s, lock_slice_s),
         cancellable=cancellable,
         progress=progress,
     )
@@ -173,15 +183,15 @@ def plan(
     """
     from . import core
 
-    options: dict[str, Any] = {"impact": impact, "jobs": jobs, "lock_timeout_s": lock_timeout_s}
+    effort = effort_of(impact, jobs, lock_timeout_s=lock_timeout_s)
     if repo is not None:
         work = partial(
-            core.plan_repo, os.path.abspath(repo), retention=core_retention(**retention), **options
+            core.plan_repo, os.path.abspath(repo), retention=core_retention(**retention), effort=effort
         )
     elif retention:
         raise ValueError("what to keep can be said for a repository only")
     else:
-        work = partial(core.plan_sysroot, os.path.abspath(sysroot), **options)
+        work = partial(core.plan_sysroot, os.path.abspath(sysroot), effort=effort)
 
     def kept(made: Plan) -> PrunePlan:
         path = None
@@ -192,7 +202,7 @@ def plan(
             path = PlanPlaces(sysroot).write(made)
         return prune_plan(made.summary(), path)
 
-    return _watched(work, kept, cancellable, progress)
+    return run(work, kept, cancellable, progress)
 
 
 def apply(
@@ -200,11 +210,12 @@ def apply(
     *,
     sysroot: str | os.PathLike[str] | None = None,
     stamp: str | os.PathLike[str] | None = None,
-    time_budget_s: float | None = None,
     max_freed: int | None = None,
     dry_run: bool = False,
     impact: str = "balanced",
     jobs: int | None = None,
+    unlinks_per_s: int | None = None,
+    time_budget_s: float | None = None,
     lock_timeout_s: float | None = None,
     lock_slice_s: float = 0.1,
     cancellable: Cancellable | None = None,
@@ -220,10 +231,10 @@ def apply(
         plan: the plan, or the file that holds it.
         sysroot: where the plan's sysroot is now; None: where it was.
         stamp: the stamp's path; None: `.cleanup` in the physical root.
-        time_budget_s: stop after so many seconds, waits for locks included.
         max_freed: stop when this many bytes are freed. Not for dry runs.
         dry_run: delete nothing, take no exclusive lock, and report what would be done.
-        impact, jobs, lock_timeout_s, lock_slice_s, cancellable, progress: see the module.
+        impact, jobs, unlinks_per_s, time_budget_s, lock_timeout_s, lock_slice_s, cancellable, progress: see
+            the module.
 
     Raises:
         StalePlanError: the plan is damaged, not to be trusted, or was made for another repository.
@@ -239,19 +250,17 @@ def apply(
     loaded = core.Plan.read(path)
     found = prune_plan(loaded.summary(), os.fspath(path))
     if found.sysroot is not None:
+        root = found.sysroot if sysroot is None else sysroot
         return _clean_up(
-            found.sysroot if sysroot is None else sysroot,
+            root,
             loaded,
             None,
+            PlanPlaces(root).snapshot(),
             must_cover=False,
             stamp=stamp,
-            time_budget_s=time_budget_s,
             max_freed=max_freed,
             dry_run=dry_run,
-            impact=impact,
-            jobs=jobs,
-            lock_timeout_s=lock_timeout_s,
-            lock_slice_s=lock_slice_s,
+            effort=effort_of(impact, jobs, unlinks_per_s, time_budget_s, lock_timeout_s, lock_slice_s),
             cancellable=cancellable,
             progress=progress,
         )
@@ -260,14 +269,10 @@ def apply(
         found.repo,
         plan=loaded,
         max_freed=max_freed,
-        time_budget_s=time_budget_s,
         dry_run=dry_run,
-        impact=impact,
-        jobs=jobs,
-        lock_timeout_s=lock_timeout_s,
-        lock_slice_s=lock_slice_s,
+        effort=effort_of(impact, jobs, unlinks_per_s, time_budget_s, lock_timeout_s, lock_slice_s),
     )
-    return _complete(_watched(work, prune_report, cancellable, progress))
+    return complete(run(work, prune_report, cancellable, progress))
 
 
 def prune(
@@ -289,6 +294,8 @@ def prune(
     dry_run: bool = False,
     impact: str = "full",
     jobs: int | None = None,
+    unlinks_per_s: int | None = None,
+    time_budget_s: float | None = None,
     lock_timeout_s: float | None = None,
     lock_slice_s: float = 0.1,
     names: Callable[[str], object] | None = None,
@@ -320,7 +327,8 @@ def prune(
         max_freed: stop when this many bytes are freed. Not for dry runs.
         dry_run: delete nothing, take no exclusive lock, and report what would be done.
         names: called with the name, `CHECKSUM.TYPE`, of each pruned object.
-        impact, jobs, lock_timeout_s, lock_slice_s, cancellable, progress: see the module.
+        impact, jobs, unlinks_per_s, time_budget_s, lock_timeout_s, lock_slice_s, cancellable, progress: see
+            the module.
 
     Raises:
         OSError, OstreeSweepError, ValueError: see the module.
@@ -353,22 +361,18 @@ def prune(
         deltas_of=delete_commit if static_deltas_only else None,
         max_freed=max_freed,
         dry_run=dry_run,
-        impact=impact,
-        jobs=jobs,
-        lock_timeout_s=lock_timeout_s,
-        lock_slice_s=lock_slice_s,
-        names=names,
+        effort=effort_of(impact, jobs, unlinks_per_s, time_budget_s, lock_timeout_s, lock_slice_s),
     )
-    return _complete(_watched(work, prune_report, cancellable, progress))
+    return complete(run(work, prune_report, cancellable, progress, names))
 
 
 def _stamp(sysroot: str | os.PathLike[str], path: str | os.PathLike[str] | None) -> CleanupStamp:
     return CleanupStamp.for_sysroot(sysroot) if path is None else CleanupStamp(path)
 
 
-def _own_plan(sysroot: str | os.PathLike[str]) -> tuple[Plan | None, str | None]:
+def _own_plan(places: PlanPlaces) -> tuple[Plan | None, str | None]:
     """The plan that a sysroot keeps, or why it can't be used."""
-    path = PlanPlaces(sysroot).find()
+    path = places.find()
     if path is None:
         return None, None
     from . import core
@@ -383,22 +387,24 @@ def _clean_up(
     sysroot: str | os.PathLike[str],
     plan: Plan | None,
     plan_refused: str | None,
+    known: Mapping[str, tuple[int, int, int]],
     *,
     must_cover: bool,
     stamp: str | os.PathLike[str] | None,
+    max_freed: int | None,
     dry_run: bool,
+    effort: Effort,
     cancellable: Cancellable | None,
     progress: ProgressCallback | None,
-    impact: str,
-    jobs: int | None,
-    lock_timeout_s: float | None,
-    lock_slice_s: float,
-    time_budget_s: float | None = None,
-    max_freed: int | None = None,
 ) -> CleanupReport:
-    """Cleans up, by the plan if there is one; when all is done, removes the stamp and the own plan."""
-    requested, places = _stamp(sysroot, stamp), PlanPlaces(sysroot)
-    found, known = requested.read(), places.snapshot()
+    """Cleans up, by the plan if there is one; when all is done, removes the stamp and the own plan.
+
+    Both only if they still are what they were: the plans are `known`.
+    """
+    if max_freed is not None and dry_run:
+        raise ValueError("Cannot specify both --max-freed and --dry-run")
+    requested = _stamp(sysroot, stamp)
+    found = requested.read()
     from . import core
 
     work = partial(
@@ -407,21 +413,17 @@ def _clean_up(
         plan=plan,
         must_cover=must_cover,
         max_freed=max_freed,
-        time_budget_s=time_budget_s,
         dry_run=dry_run,
-        impact=impact,
-        jobs=jobs,
-        lock_timeout_s=lock_timeout_s,
-        lock_slice_s=lock_slice_s,
+        effort=effort,
     )
-    report = _watched(work, cleanup_report, cancellable, progress)
+    report = run(work, cleanup_report, cancellable, progress)
     report = dataclasses.replace(report, plan_refused=plan_refused or report.plan_refused)
     if not (dry_run or report.failures or report.unfinished):
         if plan_refused is None:
-            places.remove(known)
+            PlanPlaces(sysroot).remove(known)
         if found is not None:
             report = _remove_stamp(report, requested, found)
-    return _complete(report)
+    return complete(report)
 
 
 def _remove_stamp(report: CleanupReport, stamp: CleanupStamp, found: StampSnapshot) -> CleanupReport:
@@ -430,31 +432,3 @@ def _remove_stamp(report: CleanupReport, stamp: CleanupStamp, found: StampSnapsh
     except OSError as error:
         failure = Failure(stamp.path, error.strerror or str(error))
         return dataclasses.replace(report, failures=(failure,))
-
-
-def _watched(
-    work: Callable[..., _Raw],
-    result_of: Callable[[_Raw], _Result],
-    cancellable: Cancellable | None,
-    progress: ProgressCallback | None,
-) -> _Result:
-    """Runs the core's work; what comes of it becomes a result of ours, be it done or cancelled."""
-    paced = None if progress is None else Throttle(progress)
-    cancelled = None if cancellable is None else cancellable.is_cancelled
-    try:
-        raw = work(cancelled=cancelled, progress=paced)
-    except OperationCancelled as stopped:
-        if paced is not None:
-            paced.flush()
-        # The core knows nothing of our dataclasses.
-        raw_report = cast("_Raw | None", stopped.report)
-        raise OperationCancelled(cast("PruneReport | None", raw_report and result_of(raw_report))) from None
-    if paced is not None:
-        paced.flush()
-    return result_of(raw)
-
-
-def _complete(report: _Report) -> _Report:
-    if report.failures:
-        raise PartialCleanupError(report)
-    return report

@@ -8,7 +8,8 @@ from typing import Protocol
 class Cancellable(Protocol):
     """Anything that can say whether work is to stop: `Gio.Cancellable` fits as it is.
 
-    It's asked about every 50 ms, in the thread that made the call.
+    It's asked about every 50 ms, in the thread that made the call. If it has a method `is_paused() -> bool`,
+    work rests as long as that says so: with no lock held but, while it crawls, the repository's shared one.
     """
 
     def is_cancelled(self) -> bool:
@@ -16,12 +17,13 @@ class Cancellable(Protocol):
 
 
 class CancellationToken:
-    """A `Cancellable` to be cancelled once, from any thread or from a signal handler."""
+    """A `Cancellable` to be cancelled once, or paused, from any thread or from a signal handler."""
 
     def __init__(self) -> None:
         # One attribute store is atomic. An Event's lock would deadlock where one signal interrupts
         # another one's handler inside `set`.
         self._cancelled = False
+        self._paused = False
 
     def cancel(self) -> None:
         """Asks the work to stop. Further calls change nothing."""
@@ -30,3 +32,15 @@ class CancellationToken:
     def is_cancelled(self) -> bool:
         """Whether `cancel` was called."""
         return self._cancelled
+
+    def pause(self) -> None:
+        """Asks the work to rest until `resume`. It can be cancelled meanwhile."""
+        self._paused = True
+
+    def resume(self) -> None:
+        """Has the work go on."""
+        self._paused = False
+
+    def is_paused(self) -> bool:
+        """Whether the work is to rest."""
+        return self._paused

@@ -20,7 +20,7 @@ class Progress:
     """How far the work has come.
 
     Attributes:
-        phase: "lock", "deployments", "roots", "crawl", "sweep" or "done".
+        phase: "lock", "paused", "deployments", "roots", "crawl", "sweep" or "done".
         done: steps done in this phase.
         total: steps in this phase; None where that isn't known.
         bytes_freed: bytes freed since the work began.
@@ -61,9 +61,9 @@ class Throttle:
 
 
 @contextmanager
-def terminal_bar() -> Iterator[ProgressCallback | None]:
-    """Gives a callback that draws a progress bar on stderr; None where stderr is no terminal."""
-    if sys.stderr is None or not sys.stderr.isatty():
+def terminal_bar(*, show: bool = True) -> Iterator[ProgressCallback | None]:
+    """Gives a callback that draws a progress bar on stderr; None without `show` or a terminal."""
+    if not show or sys.stderr is None or not sys.stderr.isatty():
         yield None
         return
     from tqdm import tqdm
@@ -72,7 +72,7 @@ def terminal_bar() -> Iterator[ProgressCallback | None]:
     with tqdm(file=sys.stderr, leave=False, nrows=2, unit="") as bar:
         phase = ""
 
-        def show(progress: Progress) -> None:
+        def draw(progress: Progress) -> None:
             nonlocal phase
             if progress.phase != phase:
                 phase = progress.phase
@@ -82,4 +82,4 @@ def terminal_bar() -> Iterator[ProgressCallback | None]:
             bar.n = progress.done
             bar.set_postfix_str(f"{tqdm.format_sizeof(progress.bytes_freed, 'B')} freed")
 
-        yield show
+        yield draw

@@ -11,6 +11,7 @@ use super::live_set::LiveSet;
 use super::roots::Root;
 use crate::control::Control;
 use crate::error::{Error, Result};
+use crate::pace::Pace;
 use crate::repo::object::{ObjectName, ObjectType};
 use crate::repo::variant::{self, Child};
 use crate::repo::Repo;
@@ -52,7 +53,15 @@ pub(crate) fn read_all(
     }
     let pool = Pool::new(objects, crew.jobs);
     let work = || {
-        let worker = Worker { repo, live, control, pool: &pool, buffer: Vec::new(), missing: Vec::new() };
+        let worker = Worker {
+            repo,
+            live,
+            control,
+            pace: crew.pace,
+            pool: &pool,
+            buffer: Vec::new(),
+            missing: Vec::new(),
+        };
         pool.stop_on_error(contain_panic(|| worker.run()))
     };
     let missing = crew.run(|| Ok(work()));
@@ -64,6 +73,7 @@ struct Worker<'a> {
     repo: &'a Repo,
     live: &'a LiveSet,
     control: &'a Control,
+    pace: &'a Pace<'a>,
     pool: &'a Pool,
     buffer: Vec<u8>,
     missing: Vec<ObjectName>,
@@ -75,6 +85,7 @@ impl Worker<'_> {
         self.pool.lock().members += 1;
         while !self.pool.stopped.load(Ordering::Relaxed) {
             self.control.check()?;
+            self.pace.read()?;
             let object = match own.pop() {
                 Some(object) => object,
                 None => match self.pool.take(&mut own, self.control)? {

@@ -49,7 +49,7 @@ pub(crate) trait RootSource {
 pub(crate) struct Mark<'a> {
     repo: &'a Repo,
     retention: &'a Retention,
-    crew: Crew,
+    crew: Crew<'a>,
     control: &'a Control,
     live: LiveSet,
     history: History,
@@ -69,7 +69,7 @@ pub(crate) struct Mark<'a> {
 }
 
 impl<'a> Mark<'a> {
-    pub fn new(repo: &'a Repo, retention: &'a Retention, crew: Crew, control: &'a Control) -> Self {
+    pub fn new(repo: &'a Repo, retention: &'a Retention, crew: Crew<'a>, control: &'a Control) -> Self {
         Self {
             repo,
             retention,
@@ -89,7 +89,7 @@ impl<'a> Mark<'a> {
 
     /// Goes on from what was known when `plan` was made. The live set then holds what the plan did not know to be live;
     /// what it knew is no candidate.
-    pub fn resume(repo: &'a Repo, plan: &'a Plan, crew: Crew, control: &'a Control) -> Result<Self> {
+    pub fn resume(repo: &'a Repo, plan: &'a Plan, crew: Crew<'a>, control: &'a Control) -> Result<Self> {
         let mut mark = Self::new(repo, plan.retention(), crew, control);
         mark.history = plan.history().clone();
         for commit in mark.history.commits() {

@@ -1,7 +1,6 @@
 //! Making a plan.
 
 use std::collections::BTreeMap;
-use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
@@ -10,30 +9,27 @@ use super::identity::RepoIdentity;
 use super::owners::Owners;
 use super::{Dropped, Header, Identity, Plan, Root, Total};
 use crate::control::{Control, Phase};
+use crate::effort::Effort;
 use crate::error::{Error, Result};
 use crate::mark::census::DIRECTORIES;
 use crate::mark::retention::Retention;
 use crate::mark::{Mark, RootSource};
+use crate::pace::Pace;
 use crate::prune::Alone;
-use crate::repo::config::LockTimeout;
 use crate::repo::lock::LockKind;
 use crate::repo::object::{Checksum, ObjectName, ObjectType};
 use crate::repo::{variant, Repo};
 use crate::sweep::objects::{Context, Pass};
 use crate::sweep::Seen;
-use crate::workers::{Crew, Impact};
+use crate::workers::Crew;
 
 /// How a plan is made.
 #[derive(Clone, Copy)]
 pub struct PlanOptions<'a> {
     /// What to keep.
     pub retention: &'a Retention,
-    /// Number of threads; None: as suits the impact.
-    pub jobs: Option<NonZeroUsize>,
-    /// What making it may cost the rest of the machine.
-    pub impact: Impact,
-    /// How long to wait for the lock; None: as the repository's settings say.
-    pub lock_timeout: Option<LockTimeout>,
+    /// How to go about it.
+    pub effort: Effort,
 }
 
 /// Something that is to go.
@@ -60,15 +56,15 @@ pub(crate) fn make(
     options: &PlanOptions,
     control: &Control,
 ) -> Result<Plan> {
-    let PlanOptions { retention, jobs, impact, lock_timeout } = *options;
-    let crew = Crew::new(jobs, impact);
-    let lock = repo.lock_for_reading(lock_timeout);
+    let PlanOptions { retention, effort } = *options;
+    let pace = Pace::new(&effort, control);
+    let lock = repo.lock_for_reading(effort.lock_timeout);
     let _shared = lock.acquire(LockKind::Shared, control)?;
-    let mut mark = Mark::new(repo, retention, crew, control);
+    let mut mark = Mark::new(repo, retention, pace.crew(), control);
     mark.look_first(sources)?;
     mark.wait_for_missing()?;
 
-    let mut candidates = collect(repo, &mark, crew, retention.commit_only, control)?;
+    let mut candidates = collect(repo, &mark, pace.crew(), retention.commit_only, control)?;
     candidates.sort_unstable_by_key(|candidate| candidate.object);
     let mut totals: BTreeMap<String, Total> = BTreeMap::new();
     for Candidate { object, size, .. } in &candidates {

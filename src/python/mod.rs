@@ -1,5 +1,6 @@
 //! The Python extension module `ostree_sweep._core`: arguments in, plain data out.
 
+mod effort;
 mod errors;
 mod reports;
 mod supervise;
@@ -10,13 +11,12 @@ use pyo3::prelude::*;
 #[allow(clippy::needless_pass_by_value)] // Arguments from Python are ours.
 mod _core {
     use std::collections::HashMap;
-    use std::num::NonZeroUsize;
     use std::path::PathBuf;
-    use std::time::Duration;
 
     use pyo3::exceptions::PyValueError;
     use pyo3::prelude::*;
 
+    use super::effort::EffortDict;
     use super::errors::to_python;
     use super::reports::{PlanDict, PruneDict, StatusDict};
     use super::supervise::{supervise, Callbacks};
@@ -24,14 +24,9 @@ mod _core {
     use crate::mark::retention::{Keep, Retention};
     use crate::plan::PlanOptions;
     use crate::prune::{announce_deletion, Observer, PlanUse, PruneOptions};
-    use crate::repo::config::LockTimeout;
     use crate::repo::object::Checksum;
     use crate::repo::Repo;
     use crate::sysroot::CleanupOptions;
-    use crate::workers::Impact;
-
-    /// There are no more object directories than this to work on at a time.
-    const MAX_JOBS: usize = 256;
 
     /// How much to keep of a history: `(depth, since)`, the depth -1 for all, the time in seconds since 1970.
     type KeepTuple = (i64, Option<u64>);
@@ -51,8 +46,7 @@ mod _core {
 
     #[pyfunction]
     #[pyo3(signature = (
-        repo, *, retention, delete_commit, deltas_of, max_freed, dry_run, jobs, impact, lock_timeout_s,
-        lock_slice_s, names, cancelled, progress
+        repo, *, retention, delete_commit, deltas_of, max_freed, dry_run, effort, callbacks
     ))]
     #[allow(clippy::too_many_arguments)]
     fn prune(
@@ -63,81 +57,58 @@ mod _core {
         deltas_of: Option<String>,
         max_freed: Option<u64>,
         dry_run: bool,
-        jobs: Option<usize>,
-        impact: &str,
-        lock_timeout_s: Option<f64>,
-        lock_slice_s: f64,
-        names: Option<Py<PyAny>>,
-        cancelled: Option<Py<PyAny>>,
-        progress: Option<Py<PyAny>>,
+        effort: EffortDict,
+        callbacks: Callbacks,
     ) -> PyResult<PruneDict> {
         let deleted = delete_commit.as_deref().map(parse_checksum).transpose()?;
         let retention = Retention { deleted, ..retention.parse()? };
         let deltas_of = deltas_of.as_deref().map(parse_checksum).transpose()?;
-        let (jobs, impact, lock_timeout) =
-            (parse_jobs(jobs)?, parse_impact(impact)?, parse_timeout(lock_timeout_s)?);
-        let lock_slice = parse_slice(lock_slice_s)?;
-        let report =
-            supervise(py, &Callbacks { cancelled, progress, names }, impact, |control, observer| {
-                let options = PruneOptions {
-                    retention: &retention,
-                    dry_run,
-                    jobs,
-                    impact,
-                    lock_timeout,
-                    lock_slice,
-                    max_freed,
-                    deltas_of,
-                    observer,
-                    plan: None,
-                };
-                let repo = announce_deletion(Repo::open(&repo)?, &retention, control)?;
-                crate::sysroot::prune(&repo, &options, control)
-            })?;
+        let report = supervise(py, &callbacks, &effort.parse()?, |effort, control, observer| {
+            let options = PruneOptions {
+                retention: &retention,
+                dry_run,
+                effort,
+                max_freed,
+                deltas_of,
+                observer,
+                plan: None,
+            };
+            let repo = announce_deletion(Repo::open(&repo)?, &retention, control)?;
+            crate::sysroot::prune(&repo, &options, control)
+        })?;
         Ok(report.into())
     }
 
     #[pyfunction]
-    #[pyo3(signature = (repo, *, retention, jobs, impact, lock_timeout_s, cancelled, progress))]
-    #[allow(clippy::too_many_arguments)]
+    #[pyo3(signature = (repo, *, retention, effort, callbacks))]
     fn plan_repo(
         py: Python,
         repo: PathBuf,
         retention: RetentionDict,
-        jobs: Option<usize>,
-        impact: &str,
-        lock_timeout_s: Option<f64>,
-        cancelled: Option<Py<PyAny>>,
-        progress: Option<Py<PyAny>>,
+        effort: EffortDict,
+        callbacks: Callbacks,
     ) -> PyResult<Plan> {
         let retention = retention.parse()?;
-        let (jobs, impact, lock_timeout) =
-            (parse_jobs(jobs)?, parse_impact(impact)?, parse_timeout(lock_timeout_s)?);
-        let options = PlanOptions { retention: &retention, jobs, impact, lock_timeout };
-        let callbacks = Callbacks { cancelled, progress, names: None };
-        let work = |control: &Control, _: Option<Observer>| {
+        let work = |effort, control: &Control, _: Option<Observer>| {
+            let options = PlanOptions { retention: &retention, effort };
             crate::sysroot::plan_repo(&Repo::open(&repo)?, &options, control)
         };
-        supervise(py, &callbacks, impact, work).map(Plan)
+        supervise(py, &callbacks, &effort.parse()?, work).map(Plan)
     }
 
     #[pyfunction]
-    #[pyo3(signature = (sysroot, *, jobs, impact, lock_timeout_s, cancelled, progress))]
+    #[pyo3(signature = (sysroot, *, effort, callbacks))]
     fn plan_sysroot(
         py: Python,
         sysroot: PathBuf,
-        jobs: Option<usize>,
-        impact: &str,
-        lock_timeout_s: Option<f64>,
-        cancelled: Option<Py<PyAny>>,
-        progress: Option<Py<PyAny>>,
+        effort: EffortDict,
+        callbacks: Callbacks,
     ) -> PyResult<Plan> {
-        let (jobs, impact, lock_timeout) =
-            (parse_jobs(jobs)?, parse_impact(impact)?, parse_timeout(lock_timeout_s)?);
-        let options = PlanOptions { retention: &Retention::default(), jobs, impact, lock_timeout };
-        let callbacks = Callbacks { cancelled, progress, names: None };
-        let work = |control: &Control, _: Option<Observer>| crate::sysroot::plan(&sysroot, &options, control);
-        supervise(py, &callbacks, impact, work).map(Plan)
+        let work = |effort, control: &Control, _: Option<Observer>| {
+            let options = PlanOptions { retention: &Retention::default(), effort };
+            crate::sysroot::plan(&sysroot, &options, control)
+        };
+        supervise(py, &callbacks, &effort.parse()?, work).map(Plan)
     }
 
     /// A plan, to be deleted by.
@@ -166,45 +137,28 @@ mod _core {
     }
 
     #[pyfunction]
-    #[pyo3(signature = (
-        repo, *, plan, max_freed, time_budget_s, dry_run, jobs, impact, lock_timeout_s, lock_slice_s,
-        cancelled, progress
-    ))]
+    #[pyo3(signature = (repo, *, plan, max_freed, dry_run, effort, callbacks))]
     #[allow(clippy::too_many_arguments)]
     fn apply(
         py: Python,
         repo: PathBuf,
         plan: Bound<Plan>,
         max_freed: Option<u64>,
-        time_budget_s: Option<f64>,
         dry_run: bool,
-        jobs: Option<usize>,
-        impact: &str,
-        lock_timeout_s: Option<f64>,
-        lock_slice_s: f64,
-        cancelled: Option<Py<PyAny>>,
-        progress: Option<Py<PyAny>>,
+        effort: EffortDict,
+        callbacks: Callbacks,
     ) -> PyResult<PruneDict> {
-        let (jobs, impact, lock_timeout) =
-            (parse_jobs(jobs)?, parse_impact(impact)?, parse_timeout(lock_timeout_s)?);
-        let (lock_slice, time_budget) = (parse_slice(lock_slice_s)?, parse_budget(time_budget_s)?);
-        let options = PruneOptions {
-            retention: &Retention::default(),
-            dry_run,
-            jobs,
-            impact,
-            lock_timeout,
-            lock_slice,
-            max_freed,
-            deltas_of: None,
-            observer: None,
-            plan: Some(PlanUse { plan: &plan.get().0, must_cover: false }),
-        };
-        let callbacks = Callbacks { cancelled, progress, names: None };
-        let report = supervise(py, &callbacks, impact, |control, _| {
-            if let Some(time) = time_budget {
-                control.limit_time(time);
-            }
+        let plan = PlanUse { plan: &plan.get().0, must_cover: false };
+        let report = supervise(py, &callbacks, &effort.parse()?, |effort, control, _| {
+            let options = PruneOptions {
+                retention: &Retention::default(),
+                dry_run,
+                effort,
+                max_freed,
+                deltas_of: None,
+                observer: None,
+                plan: Some(plan),
+            };
             crate::sysroot::prune(&Repo::open(&repo)?, &options, control)
         })?;
         Ok(report.into())
@@ -218,10 +172,7 @@ mod _core {
     }
 
     #[pyfunction]
-    #[pyo3(signature = (
-        sysroot, *, plan, must_cover, max_freed, time_budget_s, dry_run, jobs, impact, lock_timeout_s,
-        lock_slice_s, cancelled, progress
-    ))]
+    #[pyo3(signature = (sysroot, *, plan, must_cover, max_freed, dry_run, effort, callbacks))]
     #[allow(clippy::too_many_arguments)]
     fn cleanup(
         py: Python,
@@ -229,26 +180,13 @@ mod _core {
         plan: Option<Bound<Plan>>,
         must_cover: bool,
         max_freed: Option<u64>,
-        time_budget_s: Option<f64>,
         dry_run: bool,
-        jobs: Option<usize>,
-        impact: &str,
-        lock_timeout_s: Option<f64>,
-        lock_slice_s: f64,
-        cancelled: Option<Py<PyAny>>,
-        progress: Option<Py<PyAny>>,
+        effort: EffortDict,
+        callbacks: Callbacks,
     ) -> PyResult<PruneDict> {
-        let (jobs, impact, lock_timeout) =
-            (parse_jobs(jobs)?, parse_impact(impact)?, parse_timeout(lock_timeout_s)?);
-        let lock_slice = parse_slice(lock_slice_s)?;
-        let time_budget = parse_budget(time_budget_s)?;
         let plan = plan.as_ref().map(|plan| PlanUse { plan: &plan.get().0, must_cover });
-        let options = CleanupOptions { dry_run, jobs, impact, lock_timeout, lock_slice, max_freed, plan };
-        let callbacks = Callbacks { cancelled, progress, names: None };
-        let report = supervise(py, &callbacks, impact, |control, _| {
-            if let Some(time) = time_budget {
-                control.limit_time(time);
-            }
+        let report = supervise(py, &callbacks, &effort.parse()?, |effort, control, _| {
+            let options = CleanupOptions { dry_run, effort, max_freed, plan };
             crate::sysroot::cleanup(&sysroot, &options, control)
         })?;
         Ok(report.into())
@@ -299,45 +237,5 @@ mod _core {
     fn parse_checksum(text: &str) -> PyResult<Checksum> {
         Checksum::from_hex(text.as_bytes())
             .ok_or_else(|| PyValueError::new_err(format!("'{text}' is not the checksum of a commit")))
-    }
-
-    fn parse_jobs(jobs: Option<usize>) -> PyResult<Option<NonZeroUsize>> {
-        let invalid = || PyValueError::new_err(format!("jobs must be between 1 and {MAX_JOBS}"));
-        jobs.map(|jobs| NonZeroUsize::new(jobs).filter(|jobs| jobs.get() <= MAX_JOBS).ok_or_else(invalid))
-            .transpose()
-    }
-
-    fn parse_impact(impact: &str) -> PyResult<Impact> {
-        match impact {
-            "idle" => Ok(Impact::Idle),
-            "balanced" => Ok(Impact::Balanced),
-            "full" => Ok(Impact::Full),
-            other => Err(PyValueError::new_err(format!(
-                "impact must be 'idle', 'balanced' or 'full', not '{other}'"
-            ))),
-        }
-    }
-
-    fn parse_budget(seconds: Option<f64>) -> PyResult<Option<Duration>> {
-        let invalid = |error| PyValueError::new_err(format!("time_budget_s: {error}"));
-        seconds.map(|seconds| Duration::try_from_secs_f64(seconds).map_err(invalid)).transpose()
-    }
-
-    fn parse_timeout(seconds: Option<f64>) -> PyResult<Option<LockTimeout>> {
-        match seconds {
-            None => Ok(None),
-            Some(seconds) if seconds < 0.0 => Ok(Some(LockTimeout::Never)),
-            Some(seconds) => Duration::try_from_secs_f64(seconds)
-                .map(|limit| Some(LockTimeout::After(limit)))
-                .map_err(|error| PyValueError::new_err(format!("lock_timeout_s: {error}"))),
-        }
-    }
-
-    fn parse_slice(seconds: f64) -> PyResult<Duration> {
-        if seconds.is_finite() && seconds > 0.0 {
-            Ok(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX))
-        } else {
-            Err(PyValueError::new_err(format!("lock_slice_s must be finite and more than 0, not {seconds}")))
-        }
     }
 }

@@ -13,18 +13,23 @@ use pyo3::prelude::*;
 
 use super::errors::to_python;
 use crate::control::Control;
+use crate::effort::Effort;
 use crate::error::Result;
 use crate::prune::Observer;
 use crate::repo::object::ObjectName;
-use crate::workers::{contain_panic, Impact};
+use crate::workers::contain_panic;
 
 /// How often Python is asked and told.
 const TICK: Duration = Duration::from_millis(50);
 
 /// What Python wants to be asked and told.
+#[derive(FromPyObject)]
+#[pyo3(from_item_all)]
 pub(super) struct Callbacks {
     /// `() -> bool`
     pub cancelled: Option<Py<PyAny>>,
+    /// `() -> bool`
+    pub paused: Option<Py<PyAny>>,
     /// `(phase, done, total, bytes_freed) -> object`
     pub progress: Option<Py<PyAny>>,
     /// `(name) -> object`, for every object pruned
@@ -69,14 +74,17 @@ impl Names {
     }
 }
 
-/// Runs `work` in a thread of its own, at the priority of `impact`, until it ends or something in Python ends it.
+/// Runs `work` in a thread of its own, at the priority of `effort`, until it ends or something in Python ends it.
 pub(super) fn supervise<T: Send>(
     py: Python,
     callbacks: &Callbacks,
-    impact: Impact,
-    work: impl FnOnce(&Control, Option<Observer>) -> Result<T> + Send,
+    (effort, time_budget): &(Effort, Option<Duration>),
+    work: impl FnOnce(Effort, &Control, Option<Observer>) -> Result<T> + Send,
 ) -> PyResult<T> {
     let control = Control::new();
+    if let Some(time) = time_budget {
+        control.limit_time(*time);
+    }
     let latch = Latch::default();
     let names = Names::default();
     let observe = |name| names.push(name);
@@ -86,8 +94,8 @@ pub(super) fn supervise<T: Send>(
     callbacks.tell(py, &control, &names)?;
     let (result, raised) = std::thread::scope(|scope| {
         let worker = Builder::new().spawn_scoped(scope, || {
-            impact.apply_to_this_thread();
-            let result = contain_panic(|| work(&control, observer));
+            effort.apply_priority();
+            let result = contain_panic(|| work(*effort, &control, observer));
             latch.open();
             result
         })?;
@@ -123,6 +131,9 @@ impl Callbacks {
             if cancelled.call0(py)?.is_truthy(py)? {
                 control.cancel();
             }
+        }
+        if let Some(paused) = &self.paused {
+            control.pause(paused.call0(py)?.is_truthy(py)?);
         }
         if let Some(callback) = &self.names {
             for name in names.take() {

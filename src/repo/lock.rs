@@ -142,6 +142,8 @@ pub(crate) fn poll<T>(
     let mut pause = BACKOFF.0;
     loop {
         control.check()?;
+        // We have no lock now.
+        control.rest_while_paused()?;
         let path = match attempt()? {
             Attempt::Acquired(lock) => {
                 control.restore(progress);

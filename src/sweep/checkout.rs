@@ -57,7 +57,7 @@ const PROTECTION: IFlags = IFlags::IMMUTABLE.union(IFlags::APPEND);
 #[derive(Clone, Copy)]
 pub(crate) struct Context<'a> {
     pub control: &'a Control,
-    pub crew: Crew,
+    pub crew: Crew<'a>,
     pub deadline: Instant,
     pub stuck: &'a Stuck,
 }
@@ -304,13 +304,16 @@ impl Tree<'_> {
                 Ok(Some(FileType::Directory)) => directories.push(name.to_owned()),
                 Ok(None) => {}
                 Ok(Some(_)) | Err(_) => {
-                    if let Err(error) = unlink(directory, entry.name, Some(directory)) {
+                    let removed = unlink(directory, entry.name, Some(directory));
+                    if let Err(error) = removed {
                         stuck = true;
                         let path = self.path_of(node).join(name);
                         match error {
                             Errno::ISDIR => self.context.stuck.add_unexplored(path, reason(error)),
                             _ => self.context.stuck.add(path, reason(error)),
                         }
+                    } else {
+                        self.context.crew.pace.deleted(directory);
                     }
                     self.progressed.store(true, Ordering::Relaxed);
                 }
@@ -349,7 +352,8 @@ impl Tree<'_> {
             }
             if !lock(&self.state).nodes[node].stuck {
                 match self.remove_directory(node, here) {
-                    Ok(()) | Err(Errno::NOENT) => {}
+                    Ok(()) => self.context.crew.pace.deleted(self.parent),
+                    Err(Errno::NOENT) => {}
                     // Somebody was faster with an addition than we.
                     Err(Errno::NOTEMPTY | Errno::EXIST) if self.begin_again(node) => {
                         return Ok(ControlFlow::Continue(()));
@@ -461,7 +465,8 @@ impl Tree<'_> {
     /// Whether the slice is over.
     fn is_over(&self) -> Result<bool> {
         self.context.control.check()?;
-        Ok(self.progressed.load(Ordering::Relaxed) && Instant::now() >= self.context.deadline)
+        let is_over = Instant::now() >= self.context.deadline || self.context.crew.pace.wants_rest();
+        Ok(self.progressed.load(Ordering::Relaxed) && is_over)
     }
 }
 

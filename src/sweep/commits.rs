@@ -51,10 +51,11 @@ impl Sweep {
     /// Deletes commits that are not live until `deadline`; returns the object directories it changed.
     pub fn run(&mut self, context: Context, live: &LiveSet, deadline: Instant) -> Result<Vec<u8>> {
         let mut touched = BTreeSet::new();
-        while Instant::now() < deadline {
+        while Instant::now() < deadline && !context.crew.pace.wants_rest() {
             let Some(commit) = self.candidates.pop() else { break };
             context.control.check()?;
             if self.delete(context, live, commit) {
+                context.crew.pace.deleted(context.repo.objects());
                 touched.insert(commit.directory());
             }
         }

@@ -71,7 +71,8 @@ impl Deltas {
         report: &mut PruneReport,
         deadline: Option<Instant>,
     ) -> Result<()> {
-        let is_over = || deadline.is_some_and(|deadline| Instant::now() >= deadline);
+        let is_over =
+            || deadline.is_some_and(|deadline| Instant::now() >= deadline || context.crew.pace.wants_rest());
         while let Some(candidate) = self.candidates.pop_if(|_| !is_over()) {
             context.control.check()?;
             let is_wanted = context.deltas_of == Some(candidate.to) && !candidate.is_index;
@@ -84,6 +85,7 @@ impl Deltas {
             if !context.dry_run {
                 let path = candidate.parent().join(&candidate.name);
                 note(context, &path, report, remove_candidate(context, &candidate))?;
+                context.crew.pace.deleted(context.repo.directory());
             }
         }
         Ok(())

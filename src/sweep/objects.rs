@@ -32,7 +32,7 @@ pub(crate) type Notice<'a> = &'a (dyn Fn(ObjectName, &Seen) + Sync);
 pub(crate) struct Context<'a> {
     pub repo: &'a Repo,
     pub control: &'a Control,
-    pub crew: Crew,
+    pub crew: Crew<'a>,
     pub dry_run: bool,
     /// Stop after this many bytes were freed.
     pub max_freed: Option<u64>,
@@ -122,8 +122,10 @@ impl Pass {
 
     /// Works until `deadline`, or the end of the pass; returns the directories that were changed.
     pub fn run(&self, context: Context, live: &LiveSet, deadline: Option<Instant>) -> Result<Vec<u8>> {
-        let crew = Crew { jobs: context.crew.jobs.min(self.remaining()), ..context.crew };
+        // Without a deadline nothing is deleted.
+        let crew = if deadline.is_some() { context.crew.pace.sweepers() } else { context.crew };
         let results = crew
+            .at_most(self.remaining())
             .run(|| Sweeper { pass: self, context, live, deadline, report: PruneReport::default() }.run());
         results.into_iter().collect::<Result<Vec<()>>>()?;
         Ok(std::mem::take(&mut self.lock().touched).into_iter().collect())
@@ -194,7 +196,11 @@ impl Sweeper<'_> {
     }
 
     fn is_over(&self) -> bool {
-        self.context.is_exhausted() || self.deadline.is_some_and(|deadline| Instant::now() >= deadline)
+        // Without a deadline nothing is deleted.
+        self.context.is_exhausted()
+            || self
+                .deadline
+                .is_some_and(|deadline| Instant::now() >= deadline || self.context.crew.pace.wants_rest())
     }
 
     /// Lists a directory, or takes what was planned: counts all and picks the candidates.
@@ -243,11 +249,17 @@ impl Sweeper<'_> {
             if let Err(cancelled) = self.context.control.check() {
                 break Err(cancelled);
             }
+            if self.deadline.is_none() {
+                self.context.crew.pace.read()?;
+            }
             // Unlinks may take long: the clock is looked at before each.
             let Some(object) = directory.candidates.pop_if(|_| !self.is_over()) else {
                 break Ok(());
             };
-            changed |= self.prune(&directory.descriptor, object);
+            if self.prune(&directory.descriptor, object) {
+                changed = true;
+                self.context.crew.pace.deleted(&directory.descriptor);
+            }
         };
         let mut state = self.pass.lock();
         if changed {

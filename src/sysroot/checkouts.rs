@@ -10,7 +10,7 @@ use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustix::fs::{openat, statat, AtFlags, FileType, Mode, OFlags, CWD};
 use rustix::io::Errno;
@@ -19,8 +19,10 @@ use super::host::{identity, Host, Identity};
 use super::libostree::Sysroot;
 use super::Owner;
 use crate::control::{Control, Phase};
+use crate::effort::Effort;
 use crate::error::{Error, Result};
-use crate::prune::{Surroundings, GAP, LONGEST_SLICE};
+use crate::pace::Pace;
+use crate::prune::Surroundings;
 use crate::repo::config::LockTimeout;
 use crate::repo::listing::each_entry;
 use crate::repo::lock::{poll, Attempt};
@@ -28,7 +30,6 @@ use crate::repo::object::Checksum;
 use crate::repo::DIRECTORY;
 use crate::report::Failure;
 use crate::sweep::checkout::{open, remove, remove_file, unprotect, Context, Outcome, Stuck};
-use crate::workers::Crew;
 
 /// Where deployments are, below the sysroot.
 const DEPLOY: &str = "ostree/deploy";
@@ -78,20 +79,20 @@ impl Done {
 /// The sysroot's lock in slices. In each of them it is decided anew what is unused.
 pub(super) fn remove_unused(
     owner: &mut Owner,
-    crew: Crew,
     timeout: LockTimeout,
-    length: Duration,
+    effort: &Effort,
     control: &Control,
     done: &mut Done,
 ) -> Result<()> {
+    let pace = Pace::new(effort, control);
     loop {
+        pace.rest()?;
         poll(timeout, control, || Ok(owner.try_lock()?.map_or(Attempt::Acquired(()), Attempt::Busy)))?;
-        let result = slice(owner.path, crew, length, control, done);
+        let result = slice(owner.path, effort, &pace, control, done);
         owner.unlock();
         if result? {
             return Ok(());
         }
-        control.sleep(GAP)?;
     }
 }
 
@@ -103,13 +104,14 @@ pub(super) fn would_be_removed(path: &Path) -> Result<BTreeSet<String>> {
 }
 
 /// Works until the time is over. True if nothing is left to be done.
-fn slice(path: &Path, crew: Crew, length: Duration, control: &Control, done: &mut Done) -> Result<bool> {
+fn slice(path: &Path, effort: &Effort, pace: &Pace, control: &Control, done: &mut Done) -> Result<bool> {
     let Some(deploy) = open_deploy(path)? else { return Ok(true) };
     let mut unused = unused(path, &deploy)?;
     unused.retain(|checkout| !done.given_up.contains(&checkout.name()));
     control.enter(Phase::Deployments, (unused.len() + done.removed.len()) as u64);
     control.advance(done.removed.len() as u64);
-    let deadline = Instant::now() + length.min(LONGEST_SLICE);
+    let deadline = Instant::now() + effort.slice();
+    let crew = pace.sweepers();
     for checkout in unused {
         let context = Context { control, crew, deadline, stuck: &done.stuck };
         match remove_checkout(&deploy, &checkout, context)? {
@@ -122,7 +124,7 @@ fn slice(path: &Path, crew: Crew, length: Duration, control: &Control, done: &mu
                 control.advance(1);
             }
         }
-        if Instant::now() >= deadline {
+        if Instant::now() >= deadline || pace.wants_rest() {
             return Ok(false);
         }
     }

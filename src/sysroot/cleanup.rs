@@ -1,6 +1,5 @@
 //! The order in which a sysroot is cleaned up: checkouts, what libostree removes by itself, the repository.
 
-use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -9,6 +8,7 @@ use rustix::io::Errno;
 use super::libostree::Sysroot;
 use super::{checkouts, host, Owner};
 use crate::control::{Control, Phase};
+use crate::effort::Effort;
 use crate::error::{Error, Result};
 use crate::mark::retention::{Keep, Retention};
 use crate::prune::{lock_both, prune_within, PlanUse, PruneOptions, Surroundings};
@@ -16,7 +16,7 @@ use crate::repo::config::LockTimeout;
 use crate::repo::lock::{poll, Attempt, LockKind};
 use crate::repo::Repo;
 use crate::report::{Failure, PruneReport};
-use crate::workers::{contain_panic, Crew, Impact};
+use crate::workers::contain_panic;
 
 /// How often the end of a sync is looked for.
 const SYNC_TICK: Duration = Duration::from_millis(5);
@@ -26,14 +26,8 @@ const SYNC_TICK: Duration = Duration::from_millis(5);
 pub struct CleanupOptions<'a> {
     /// Only find out what would be deleted.
     pub dry_run: bool,
-    /// Number of threads; None: as suits the impact.
-    pub jobs: Option<NonZeroUsize>,
-    /// What the run may cost the rest of the machine.
-    pub impact: Impact,
-    /// How long to wait for a lock each time; None: as the repository's settings say.
-    pub lock_timeout: Option<LockTimeout>,
-    /// How long others are kept waiting at most, give or take the time to look at what changed.
-    pub lock_slice: Duration,
+    /// How to go about it.
+    pub effort: Effort,
     /// Stop after this many bytes were freed.
     pub max_freed: Option<u64>,
     /// Delete by this plan. One that must cover all and does not is not used.
@@ -54,7 +48,7 @@ pub struct CleanupOptions<'a> {
 pub fn cleanup(path: &Path, options: &CleanupOptions, control: &Control) -> Result<PruneReport> {
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().spawn_scoped(scope, || {
-            options.impact.apply_to_this_thread();
+            options.effort.apply_priority();
             contain_panic(|| in_this_thread(path, options, control))
         });
         let thread = thread.map_err(|error| Error::Internal(format!("no thread to work in: {error}")))?;
@@ -99,11 +93,11 @@ fn clean_sysroot(
     control: &Control,
     before: &mut PruneReport,
 ) -> Result<PruneReport> {
-    let CleanupOptions { dry_run, lock_timeout, .. } = *options;
+    let CleanupOptions { dry_run, effort, .. } = *options;
     let path = host::sysroot(path)?;
     let repo_path = path.join("ostree/repo");
     // Before anything is removed: is it a repository that we know how to prune?
-    let timeout = lock_timeout.unwrap_or(Repo::open(&repo_path)?.config().lock_timeout);
+    let timeout = effort.lock_timeout.unwrap_or(Repo::open(&repo_path)?.config().lock_timeout);
     let sysroot = if dry_run { Sysroot::open(path)? } else { Sysroot::open_for_writing(path)? };
     let mut owner = Owner { path, sysroot, dry_run, own: false };
     if !dry_run {
@@ -144,10 +138,9 @@ fn remove_checkouts(
     report: &mut PruneReport,
 ) -> Result<bool> {
     control.enter(Phase::Deployments, 0);
-    let crew = Crew::new(options.jobs, options.impact);
-    let timeout = options.lock_timeout.unwrap_or(repo.config().lock_timeout);
+    let timeout = options.effort.lock_timeout.unwrap_or(repo.config().lock_timeout);
     let mut done = checkouts::Done::default();
-    let result = checkouts::remove_unused(owner, crew, timeout, options.lock_slice, control, &mut done);
+    let result = checkouts::remove_unused(owner, timeout, &options.effort, control, &mut done);
     let removable = done.may_be_tried_again();
     report.deployments_removed.extend(std::mem::take(&mut done.removed));
     report.failures.extend(done.into_failures());
@@ -165,12 +158,12 @@ fn prepare_and_prune(
     control: &Control,
     before: &mut PruneReport,
 ) -> Result<PruneReport> {
-    let prepared = prepare(owner, repo, options.lock_timeout, control, before)?;
+    let prepared = prepare(owner, repo, options.effort.lock_timeout, control, before)?;
     let report = prune(owner, repo, options, control)?;
     if prepared || report.unfinished.is_some() {
         return Ok(report);
     }
-    let rest = match prepare(owner, repo, options.lock_timeout, control, before) {
+    let rest = match prepare(owner, repo, options.effort.lock_timeout, control, before) {
         Ok(true) => prune(owner, repo, options, control),
         Ok(false) => Ok(still_full()),
         Err(error) => Err(error),
@@ -223,14 +216,11 @@ fn still_full() -> PruneReport {
 
 /// Prunes the repository: by the plan, if there is one that will do.
 fn prune(owner: &mut Owner, repo: &Repo, options: &CleanupOptions, control: &Control) -> Result<PruneReport> {
-    let CleanupOptions { dry_run, jobs, impact, lock_timeout, lock_slice, max_freed, plan } = *options;
+    let CleanupOptions { dry_run, effort, max_freed, plan } = *options;
     let options = PruneOptions {
         retention: &Retention::refs(Keep::ALONE),
         dry_run,
-        jobs,
-        impact,
-        lock_timeout,
-        lock_slice,
+        effort,
         max_freed,
         deltas_of: None,
         observer: None,

@@ -9,7 +9,7 @@ from ..errors import LockTimeoutError, OperationCancelled, OstreeSweepError, Par
 from . import output
 from .arguments import UsageError, parse
 from .commands import COMMANDS
-from .signals import StopSignals
+from .signals import WorkSignals
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     given = sys.argv[1:] if arguments is None else list(arguments)
     output.follow_locale()
-    with StopSignals() as signals:
+    with WorkSignals() as signals:
         try:
             try:
                 return _run(given, signals)
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _FAILED
 
 
-def _run(given: list[str], signals: StopSignals) -> int:
+def _run(given: list[str], signals: WorkSignals) -> int:
     try:
         options = parse(given)
     except UsageError as error:
@@ -50,7 +50,7 @@ def _run(given: list[str], signals: StopSignals) -> int:
         output.fail(error, as_json="--json" in given)
         return _USAGE
     try:
-        result = COMMANDS[options.command](options, signals.token)
+        result = COMMANDS[options.command](options, signals)
         output.show(result, as_json=options.json)
     except BrokenPipeError:
         raise
@@ -60,7 +60,7 @@ def _run(given: list[str], signals: StopSignals) -> int:
     return 0
 
 
-def _status(error: Exception, signals: StopSignals) -> int:
+def _status(error: Exception, signals: WorkSignals) -> int:
     if isinstance(error, OperationCancelled) and signals.number is not None:
         return 128 + signals.number
     if isinstance(error, PartialCleanupError):

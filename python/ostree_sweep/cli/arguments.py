@@ -61,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_version(parser)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    common, work, slices, sysroot = _common(), _work(), _slices(), _sysroot()
+    common, work, deletion, sysroot = _common(), _work(), _deletion(), _sysroot()
 
     def add(name: str, summary: str, *parents: _Parser) -> _Parser:
         return commands.add_parser(
@@ -69,13 +69,13 @@ def _parser() -> argparse.ArgumentParser:
         )
 
     cleanup = add(
-        "cleanup", "Clean a sysroot up, as 'ostree admin cleanup' does", sysroot, work, slices, common
+        "cleanup", "Clean a sysroot up, as 'ostree admin cleanup' does", sysroot, work, deletion, common
     )
     cleanup.add_argument("--auto", action="store_true", help="only if the stamp is there")
     cleanup.add_argument("--dry-run", action="store_true", help="only say what would be deleted")
 
     prune = add(
-        "prune", "Delete a repository's unreachable objects, as 'ostree prune' does", work, slices, common
+        "prune", "Delete a repository's unreachable objects, as 'ostree prune' does", work, deletion, common
     )
     prune.add_argument(
         "--repo",
@@ -106,13 +106,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_retention(plan)
 
-    apply = add("apply", "Delete by a plan what is still unreachable", sysroot, work, slices, common)
+    apply = add("apply", "Delete by a plan what is still unreachable", sysroot, work, deletion, common)
     apply.add_argument("plan", metavar="PLAN", nargs="?", help="its file (default: the sysroot's own plan)")
     apply.add_argument("--dry-run", action="store_true", help="only say what would be deleted")
-    apply.add_argument(
-        "--time-budget", metavar="SECONDS", dest="time_budget_s", type=_seconds, help="stop after SECONDS"
-    )
-    _add_max_freed(apply)
 
     add("stamp", "Note durably that a sysroot is due for a cleanup", sysroot, common)
     add("status", "Show deployments, stamp, locks, and what a cleanup would free", sysroot, common)
@@ -185,14 +181,6 @@ def _add_deletion(prune: _Parser) -> None:
         help="of the commit to delete, delete only the static deltas that lead to it",
     )
 
-    _add_max_freed(prune)
-
-
-def _add_max_freed(parser: _Parser) -> None:
-    parser.add_argument(
-        "--max-freed", metavar="SIZE", type=_size, help="stop when SIZE is freed: bytes, or with K, M, G or T"
-    )
-
 
 def _common() -> _Parser:
     parser = _Parser(add_help=False)
@@ -221,8 +209,26 @@ def _work() -> _Parser:
     return parser
 
 
-def _slices() -> _Parser:
+def _deletion() -> _Parser:
+    """What bounds a deletion."""
     parser = _Parser(add_help=False, argument_default=argparse.SUPPRESS)
+    parser.add_argument(
+        "--time-budget",
+        metavar="SECONDS",
+        dest="time_budget_s",
+        type=_positive_seconds,
+        help="stop after SECONDS",
+    )
+    parser.add_argument(
+        "--max-freed", metavar="SIZE", type=_size, help="stop when SIZE is freed: bytes, or with K, M, G or T"
+    )
+    parser.add_argument(
+        "--max-unlinks",
+        metavar="N",
+        dest="unlinks_per_s",
+        type=int,
+        help="delete at most N files a second",
+    )
     parser.add_argument(
         "--lock-slice",
         dest="lock_slice_s",

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Callable
 
 from .. import api
 from ..errors import OperationCancelled, OstreeSweepError, StalePlanError
 from ..plans import PlanPlaces, PrunePlan, object_names
-from ..progress import terminal_bar
 from ..retention import Policy
 from ..stamp import CleanupStamp
 from .arguments import default_repo
@@ -20,21 +18,21 @@ if TYPE_CHECKING:
     import argparse
 
     from .._core import _Deployment
-    from ..cancellation import CancellationToken
     from ..plans import Dropped
     from ..retention import RetentionOptions
     from ..stamp import StampSnapshot
+    from .signals import WorkSignals
 
 
-def cleanup(options: argparse.Namespace, token: CancellationToken) -> Result:
+def cleanup(options: argparse.Namespace, signals: WorkSignals) -> Result:
     """`ostree-sweep cleanup`."""
     call = api.auto_cleanup if options.auto else api.cleanup
-    with terminal_bar() as bar:
+    with signals.progress() as progress:
         report = call(
             options.sysroot,
             dry_run=options.dry_run,
-            cancellable=token,
-            progress=bar,
+            cancellable=signals.token,
+            progress=progress,
             **_work_options(options),
         )
     if options.verbose and report.ran:
@@ -42,20 +40,19 @@ def cleanup(options: argparse.Namespace, token: CancellationToken) -> Result:
     return report_result(report)
 
 
-def prune(options: argparse.Namespace, token: CancellationToken) -> Result:
+def prune(options: argparse.Namespace, signals: WorkSignals) -> Result:
     """`ostree-sweep prune`."""
     # With --verbose, names scroll where the bar would be.
-    with nullcontext() if options.verbose else terminal_bar() as bar:
+    with signals.progress(bar=not options.verbose) as progress:
         report = api.prune(
             options.repo or default_repo(),
             **_retention(options),
             delete_commit=options.delete_commit,
             static_deltas_only=options.static_deltas_only,
-            max_freed=options.max_freed,
             dry_run=options.dry_run,
             names=_print_name if options.verbose else None,
-            cancellable=token,
-            progress=bar,
+            cancellable=signals.token,
+            progress=progress,
             **_work_options(options),
         )
     if options.verbose:
@@ -63,18 +60,18 @@ def prune(options: argparse.Namespace, token: CancellationToken) -> Result:
     return report_result(report, commit_only=options.commit_only)
 
 
-def plan(options: argparse.Namespace, token: CancellationToken) -> Result:
+def plan(options: argparse.Namespace, signals: WorkSignals) -> Result:
     """`ostree-sweep plan`."""
     if options.show is not None:
         made = PrunePlan.load(options.show)
     else:
-        with terminal_bar() as bar:
+        with signals.progress() as progress:
             made = api.plan(
                 options.sysroot,
                 repo=options.repo,
                 output=options.output,
-                cancellable=token,
-                progress=bar,
+                cancellable=signals.token,
+                progress=progress,
                 **(_retention(options) if options.repo is not None else {}),
                 **_work_options(options),
             )
@@ -93,20 +90,18 @@ def plan(options: argparse.Namespace, token: CancellationToken) -> Result:
     return Result(lines, data)
 
 
-def apply(options: argparse.Namespace, token: CancellationToken) -> Result:
+def apply(options: argparse.Namespace, signals: WorkSignals) -> Result:
     """`ostree-sweep apply`."""
     path = options.plan or PlanPlaces(options.sysroot).find()
     if path is None:
         raise StalePlanError(f"{options.sysroot}: there is no plan")
-    with terminal_bar() as bar:
+    with signals.progress() as progress:
         report = api.apply(
             path,
             sysroot=options.sysroot if options.plan is None else None,
-            time_budget_s=options.time_budget_s,
-            max_freed=options.max_freed,
             dry_run=options.dry_run,
-            cancellable=token,
-            progress=bar,
+            cancellable=signals.token,
+            progress=progress,
             **_work_options(options),
         )
     if options.verbose:
@@ -114,7 +109,7 @@ def apply(options: argparse.Namespace, token: CancellationToken) -> Result:
     return report_result(report)
 
 
-def stamp(options: argparse.Namespace, _token: CancellationToken) -> Result:
+def stamp(options: argparse.Namespace, _signals: WorkSignals) -> Result:
     """`ostree-sweep stamp`."""
     requested = CleanupStamp.for_sysroot(options.sysroot)
     note = requested.request(_deployed(options.sysroot))
@@ -122,14 +117,14 @@ def stamp(options: argparse.Namespace, _token: CancellationToken) -> Result:
     return Result([f"Cleanup requested: {requested.path}"], data)
 
 
-def status(options: argparse.Namespace, token: CancellationToken) -> Result:
+def status(options: argparse.Namespace, signals: WorkSignals) -> Result:
     """`ostree-sweep status`."""
     from .. import core
 
     found = core.status(options.sysroot)
     requested = CleanupStamp.for_sysroot(options.sysroot)
     snapshot = requested.read()
-    reclaimable = _reclaimable(options.sysroot, token)
+    reclaimable = _reclaimable(options.sysroot, signals)
     planned = _planned(options.sysroot)
     data = {
         "sysroot": options.sysroot,
@@ -150,7 +145,7 @@ def status(options: argparse.Namespace, token: CancellationToken) -> Result:
     return Result(lines, data)
 
 
-COMMANDS: dict[str, Callable[[argparse.Namespace, CancellationToken], Result]] = {
+COMMANDS: dict[str, Callable[[argparse.Namespace, WorkSignals], Result]] = {
     "cleanup": cleanup,
     "prune": prune,
     "plan": plan,
@@ -160,12 +155,21 @@ COMMANDS: dict[str, Callable[[argparse.Namespace, CancellationToken], Result]] =
 }
 
 
+_WORK_OPTIONS = (
+    "impact",
+    "jobs",
+    "unlinks_per_s",
+    "time_budget_s",
+    "max_freed",
+    "lock_timeout_s",
+    "lock_slice_s",
+)
+
+
 def _work_options(options: argparse.Namespace) -> dict[str, Any]:
     """What was given of the options that have their defaults in the package's calls."""
     given = vars(options)
-    return {
-        name: given[name] for name in ("impact", "jobs", "lock_timeout_s", "lock_slice_s") if name in given
-    }
+    return {name: given[name] for name in _WORK_OPTIONS if name in given}
 
 
 def _retention(options: argparse.Namespace) -> RetentionOptions:
@@ -198,11 +202,13 @@ def _deployed(sysroot: str) -> list[str]:
         return []
 
 
-def _reclaimable(sysroot: str, token: CancellationToken) -> dict[str, Any]:
+def _reclaimable(sysroot: str, signals: WorkSignals) -> dict[str, Any]:
     """What a cleanup would free; where that can't be told now, why."""
     try:
-        with terminal_bar() as bar:
-            report = api.cleanup(sysroot, dry_run=True, lock_timeout_s=0, cancellable=token, progress=bar)
+        with signals.progress() as progress:
+            report = api.cleanup(
+                sysroot, dry_run=True, lock_timeout_s=0, cancellable=signals.token, progress=progress
+            )
     except OperationCancelled:
         raise
     except (OstreeSweepError, OSError) as error:

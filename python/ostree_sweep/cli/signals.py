@@ -1,24 +1,33 @@
-"""SIGINT and SIGTERM, turned into a cancellation."""
+"""What signals ask of running work: SIGINT and SIGTERM to stop, SIGTSTP to rest until SIGCONT."""
 
 from __future__ import annotations
 
+import os
 import signal
-from typing import TYPE_CHECKING, Any
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Callable
 
 from ..cancellation import CancellationToken
+from ..progress import terminal_bar
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from types import FrameType
 
     from typing_extensions import Self
 
+    from ..progress import Progress, ProgressCallback
 
-class StopSignals:
-    """While entered, SIGINT and SIGTERM cancel the token.
+
+class WorkSignals:
+    """While entered, signals cancel or pause what heeds the token.
+
+    A process that was simply stopped would keep its locks. So SIGTSTP, a terminal's Ctrl-Z, first has the
+    work rest.
 
     Attributes:
-        token: cancelled by the first signal.
-        number: the last signal that came; None before any.
+        token: cancelled by the first SIGINT or SIGTERM.
+        number: the last of these that came; None before any.
     """
 
     def __init__(self) -> None:
@@ -27,18 +36,44 @@ class StopSignals:
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        handlers: dict[int, Callable[[int, FrameType | None], None]] = {
+            signal.SIGINT: self._stop,
+            signal.SIGTERM: self._stop,
+            signal.SIGTSTP: self._pause,
+        }
+        for number, handler in handlers.items():
             previous = signal.getsignal(number)
             # A shell's background job ignores SIGINT, and goes on doing so.
             if previous is not signal.SIG_IGN:
                 self._previous[number] = previous
-                signal.signal(number, self._stop)
+                signal.signal(number, handler)
         return self
 
     def __exit__(self, *exception: object) -> None:
         for number, previous in self._previous.items():
             signal.signal(number, previous)
 
+    @contextmanager
+    def progress(self, *, bar: bool = True) -> Iterator[ProgressCallback]:
+        """Gives the callback by which the process learns that the work rests, and can be stopped.
+
+        Args:
+            bar: show a progress bar, if stderr is a terminal.
+        """
+        with terminal_bar(show=bar) as drawn:
+
+            def see(progress: Progress) -> None:
+                if drawn is not None:
+                    drawn(progress)
+                if progress.phase == "paused":
+                    os.kill(os.getpid(), signal.SIGSTOP)
+                    self.token.resume()
+
+            yield see
+
     def _stop(self, number: int, _frame: FrameType | None) -> None:
         self.number = number
         self.token.cancel()
+
+    def _pause(self, _number: int, _frame: FrameType | None) -> None:
+        self.token.pause()

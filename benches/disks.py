@@ -1,0 +1,96 @@
+"""File systems to measure on: loop-mounted images, as fast as the disk that holds them, or slowed down."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+# Each with the least that its mkfs asks for, and no work left over for the first mount.
+MKFS = {
+    "ext4": ["mkfs.ext4", "-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0"],
+    "xfs": ["mkfs.xfs", "-q", "-f"],
+    "btrfs": ["mkfs.btrfs", "-q", "-f"],
+}
+
+
+class Image:
+    """A file system with some contents, of which each run gets a copy."""
+
+    def __init__(self, path: Path, file_system: str, size_mib: int, fill: Callable[[Path], None]) -> None:
+        self._path = path
+        with path.open("wb") as file:
+            file.truncate(size_mib << 20)
+        _run(*MKFS[file_system], path)
+        with _mounted(path) as root:
+            fill(root)
+
+    @contextlib.contextmanager
+    def copy(self, iops: int | None) -> Iterator[Path]:
+        """Mounts a fresh copy, nothing of which is in the page cache; at most `iops` requests a second."""
+        image = self._path.with_suffix(".copy")
+        _run("cp", "--sparse=always", self._path, image)
+        _run("sync", "-f", image)
+        Path("/proc/sys/vm/drop_caches").write_text("3")
+        try:
+            if iops is None:
+                with _mounted(image, "--direct-io=on") as root:
+                    yield root
+            else:
+                with _throttled(image, iops) as slow, _mounted(slow) as root:
+                    yield root
+        finally:
+            image.unlink()
+
+
+@contextlib.contextmanager
+def _mounted(image: Path, *options: str) -> Iterator[Path]:
+    device = _run("losetup", "--find", "--show", *options, image).strip()
+    try:
+        with tempfile.TemporaryDirectory(dir=image.parent) as root:
+            _run("mount", device, root)
+            try:
+                yield Path(root)
+            finally:
+                _run("umount", root)
+    finally:
+        _run("losetup", "--detach", device)
+
+
+@contextlib.contextmanager
+def _throttled(image: Path, iops: int) -> Iterator[Path]:
+    """The image behind the throttle that QEMU puts on a guest's disk."""
+    slow = image.with_suffix(".slow")
+    slow.touch()
+    command = [
+        "qemu-storage-daemon",
+        f"--object=throttle-group,id=throttle,x-iops-total={iops}",
+        f"--blockdev=driver=file,node-name=file,filename={image}",
+        "--blockdev=driver=throttle,node-name=slow,file=file,throttle-group=throttle",
+        f"--export=type=fuse,id=export,node-name=slow,mountpoint={slow},writable=on",
+    ]
+    with subprocess.Popen(command) as daemon:
+        try:
+            while slow.stat().st_size == 0:
+                if daemon.poll() is not None:
+                    raise SystemExit(f"{command[0]}: {daemon.returncode}")
+                time.sleep(0.01)
+            yield slow
+        finally:
+            daemon.terminate()
+    slow.unlink()
+
+
+def _run(*command: str | Path) -> str:
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+def need() -> None:
+    """Says what is missing, if anything is."""
+    missing = [tool for tool in ("losetup", "qemu-storage-daemon") if shutil.which(tool) is None]
+    if missing:
+        raise SystemExit(f"not found: {', '.join(missing)}")

@@ -1,0 +1,228 @@
+"""What others feel: a process that syncs, or reads, beside the deletion of 100,000 objects.
+
+The writer does what a database's log does: it appends 2 to 8 KiB and calls fdatasync, 100 times a second.
+The reader opens and reads a file that is not in the page cache, as often. Both are measured alone, and beside
+each deletion, in turns. Each run gets a fresh copy of a file system, with the repository and nothing in the
+page cache.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from disks import MKFS, Image
+from side_by_side import BIN, core_bench, make_repo
+
+# Nine objects each, nearly all of them garbage.
+DIRECTORIES = 12_000
+KEPT = 0.01
+
+_INTERVAL_S = 0.01
+_FILES = 20_000
+
+Command = Sequence["str | Path"]
+
+DELETIONS: dict[str, Command] = {
+    "ostree prune": ["ionice", "-c3", "ostree", "prune", "--refs-only"],
+    "idle": [BIN / "ostree-sweep", "prune", "--refs-only", "--impact=idle"],
+    "balanced": [BIN / "ostree-sweep", "prune", "--refs-only", "--impact=balanced"],
+    "full": [BIN / "ostree-sweep", "prune", "--refs-only", "--impact=full"],
+}
+
+# Each changes one thing, of `idle` or of `full`.
+VARIANTS: dict[str, Command] = {
+    "idle": ["idle"],
+    "idle, no batches": ["idle", "no-batch"],
+    "idle, batches of 100": ["idle", "batch=100"],
+    "idle, batches of 1000": ["idle", "batch=1000"],
+    "idle, own priorities": ["idle", "no-priority"],
+    "idle, no rests": ["idle", "no-rests"],
+    "idle, 8 threads": ["idle", "jobs=8"],
+    "full": ["full"],
+    "full, 1 thread": ["full", "jobs=1"],
+    "full, batches of 100": ["full", "batch=100"],
+}
+
+
+@dataclasses.dataclass
+class Felt:
+    """What the foreground felt.
+
+    Attributes:
+        latencies: of each call, in seconds, with the time since the start at which it began.
+        seconds: how long each deletion took.
+    """
+
+    latencies: list[tuple[float, float]] = dataclasses.field(default_factory=list)
+    seconds: list[float] = dataclasses.field(default_factory=list)
+
+    def quantile(self, share: float) -> float:
+        """The latency that this share of calls doesn't exceed."""
+        ordered = sorted(latency for _, latency in self.latencies)
+        return ordered[min(int(share * len(ordered)), len(ordered) - 1)]
+
+
+def write(directory: Path) -> Iterator[None]:
+    """Appends and syncs, each time it's asked."""
+    rng = random.Random(1)  # noqa: S311
+    log = os.open(directory / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    data = rng.randbytes(8192)
+    while True:
+        size = rng.randrange(2048, 8193)
+        yield
+        os.write(log, data[:size])
+        os.fdatasync(log)
+
+
+def read(directory: Path) -> Iterator[None]:
+    """Reads a file that was not read before, each time it's asked."""
+    rng = random.Random(1)  # noqa: S311
+    names = list((directory / "files").iterdir())
+    rng.shuffle(names)
+    while True:
+        for name in names:
+            yield
+            file = os.open(name, os.O_RDONLY)
+            os.read(file, 1 << 16)
+            os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
+            os.close(file)
+
+
+# Requests a second: no limit, and what a memory card may do.
+DISKS = {"fast": None, "slow": 1000}
+
+FOREGROUNDS = {"write": write, "read": read}
+
+
+def foreground(kind: str, directory: Path) -> None:
+    """Works until stdin ends; then prints what it felt."""
+    os.set_blocking(0, False)
+    step = FOREGROUNDS[kind](directory)
+    next(step)
+    felt = []
+    begin = due = time.perf_counter()
+    while sys.stdin.buffer.raw.read(1) is None:
+        due += _INTERVAL_S
+        time.sleep(max(0, due - time.perf_counter()))
+        start = time.perf_counter()
+        next(step)
+        felt.append((start - begin, time.perf_counter() - start))
+    print(json.dumps(felt))
+
+
+@contextlib.contextmanager
+def watched(kind: str, directory: Path) -> Iterator[list[tuple[float, float]]]:
+    """Runs a foreground; gives what it felt once it has ended."""
+    command = [sys.executable, __file__, f"--foreground={kind}", f"--dir={directory}"]
+    felt: list[tuple[float, float]] = []
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        time.sleep(0.5)
+        yield felt
+        printed, _ = process.communicate()
+    felt += [(start, latency) for start, latency in json.loads(printed) if start > 0]
+
+
+def beside(command: Command | None, kind: str, root: Path, seconds: float) -> Felt:
+    """What the foreground feels beside a deletion; None: beside nothing."""
+    with watched(kind, root) as latencies:
+        start = time.perf_counter()
+        if command is None:
+            time.sleep(seconds)
+        else:
+            environment = {**os.environ, "OSTREE_REPO": str(root / "repo")}
+            command = [root / "repo" if part == "REPO" else part for part in command]
+            subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=environment)
+        took = time.perf_counter() - start
+    return Felt(latencies, [took])
+
+
+def measure(
+    commands: Mapping[str, Command], kind: str, image: Image, iops: int | None, rounds: int, seconds: float
+) -> dict[str, Felt]:
+    """Measures all in turns."""
+    measured: dict[str, Felt] = {}
+    for _ in range(rounds):
+        for name, command in {"alone": None, **commands}.items():
+            with image.copy(iops) as root:
+                felt = beside(command, kind, root, seconds)
+            all_of_it = measured.setdefault(name, Felt())
+            all_of_it.latencies += felt.latencies
+            all_of_it.seconds += felt.seconds
+    return measured
+
+
+def table(title: str, measured: Mapping[str, Felt]) -> None:
+    """Prints what was felt, and how it compares with being alone."""
+    print(f"\n### {title}\n")
+    print("| | calls | p50 | p99 | p99.9 | longest | p99, of alone | longest, of alone | deletion takes |")
+    print("|---|---:|---:|---:|---:|---:|---:|---:|---:|")
+    alone = measured["alone"]
+    for name, felt in measured.items():
+        shares = [felt.quantile(share) for share in (0.5, 0.99, 0.999, 1)]
+        ratios = [felt.quantile(share) / alone.quantile(share) for share in (0.99, 1)]
+        took = f"{sorted(felt.seconds)[len(felt.seconds) // 2]:.1f} s" if name != "alone" else "-"
+        cells = [
+            name,
+            f"{len(felt.latencies):,}",
+            *(f"{share * 1000:.2f} ms" for share in shares),
+            *(f"{ratio:.2f}" for ratio in ratios),
+            took,
+        ]
+        print(f"| {' | '.join(cells)} |", flush=True)
+
+
+def main() -> None:
+    """Runs all benchmarks."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--dir", type=Path, help="where to work: the file system that is measured")
+    parser.add_argument("--rounds", type=int, default=3, help="runs of each deletion (default: 3)")
+    parser.add_argument("--seconds", type=float, default=10, help="time alone in each round (default: 10)")
+    parser.add_argument("--directories", type=int, default=DIRECTORIES, help="size of the repository")
+    parser.add_argument("--variants", nargs="*", metavar="NAME", help="what each part of pacing does, alone")
+    parser.add_argument("--kinds", nargs="*", default=list(FOREGROUNDS), choices=list(FOREGROUNDS))
+    parser.add_argument("--file-systems", nargs="*", default=["ext4", "xfs"], choices=list(MKFS))
+    parser.add_argument("--disks", nargs="*", default=list(DISKS), choices=list(DISKS))
+    parser.add_argument("--foreground", choices=list(FOREGROUNDS), help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.foreground is not None:
+        foreground(arguments.foreground, arguments.dir)
+        return
+    commands: Mapping[str, Command] = DELETIONS
+    if arguments.variants is not None:
+        core = core_bench()
+        commands = {
+            name: [core, "delete", "REPO", *(VARIANTS.get(name) or name.split())]
+            for name in arguments.variants or VARIANTS
+        }
+
+    def fill(root: Path) -> None:
+        if "read" in arguments.kinds:
+            (root / "files").mkdir()
+            for number in range(_FILES):
+                (root / "files" / str(number)).write_bytes(os.urandom(4096))
+        make_repo(root / "repo", "bare", arguments.directories, keep=KEPT)
+
+    with tempfile.TemporaryDirectory(dir=arguments.dir) as place:
+        for file_system in arguments.file_systems:
+            image = Image(Path(place, file_system), file_system, 4096, fill)
+            for disk in arguments.disks:
+                for kind in arguments.kinds:
+                    measured = measure(
+                        commands, kind, image, DISKS[disk], arguments.rounds, arguments.seconds
+                    )
+                    table(f"{kind}, {file_system}, {disk} disk", measured)
+
+
+if __name__ == "__main__":
+    main()

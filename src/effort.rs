@@ -1,0 +1,145 @@
+//! What a run may cost others: processor, disk, and time that they wait for locks.
+
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::time::Duration;
+
+use crate::repo::config::LockTimeout;
+
+/// How long a lock is held in one go unless something else is asked for.
+pub const LOCK_SLICE: Duration = Duration::from_millis(100);
+
+/// A slice that is as good as endless, and that a clock can still be put forward by.
+const LONGEST_SLICE: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+/// How a run goes about its work.
+#[derive(Debug, Clone, Copy)]
+pub struct Effort {
+    /// How it treats those who use the same disk.
+    pub manners: Manners,
+    /// Number of threads; None: as suits the manners.
+    pub jobs: Option<NonZeroUsize>,
+    /// Delete at most so many files a second.
+    pub unlinks_per_s: Option<NonZeroU32>,
+    /// How long to wait for a lock each time; None: as the repository's settings say.
+    pub lock_timeout: Option<LockTimeout>,
+    /// How long others are kept waiting for a lock at most, give or take the time to look at what changed.
+    pub lock_slice: Duration,
+}
+
+impl Effort {
+    /// The effort that goes with an impact.
+    pub fn new(impact: Impact) -> Self {
+        let manners = impact.manners();
+        Self { manners, jobs: None, unlinks_per_s: None, lock_timeout: None, lock_slice: LOCK_SLICE }
+    }
+
+    /// Gives the calling thread, and no other, the priorities that go with the manners.
+    pub(crate) fn apply_priority(&self) {
+        if let Some(priority) = self.manners.priority {
+            priority.apply_to_this_thread();
+        }
+    }
+
+    /// How long a lock is held in one go.
+    pub(crate) fn slice(&self) -> Duration {
+        self.lock_slice.min(LONGEST_SLICE)
+    }
+}
+
+/// What a run may cost the rest of the machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Impact {
+    /// Only what nobody else wants: lowest priorities, one thread, small batches, rests while others wait for the disk.
+    Idle,
+    /// Behind others: lowered priorities, a thread for each core, batches.
+    Balanced,
+    /// As fast as it goes, at the caller's own priorities.
+    Full,
+}
+
+/// How a run treats those who use the same disk.
+#[derive(Debug, Clone, Copy)]
+pub struct Manners {
+    /// The priorities of its threads; None: the caller's.
+    pub priority: Option<Priority>,
+    /// Number of threads.
+    pub jobs: NonZeroUsize,
+    /// Make deletions durable in batches, so that others who sync don't wait for ours; None: leave it to the kernel.
+    pub batch: Option<Batch>,
+    /// Rest while others wait for the disk.
+    pub rests: bool,
+}
+
+/// A thread's priorities.
+#[derive(Debug, Clone, Copy)]
+pub struct Priority {
+    /// From 0 to 19, the lowest.
+    pub nice: i32,
+    /// I/O class and level, as `ioprio_set` has it.
+    pub io: i32,
+}
+
+/// How many files to delete before a sync of our own.
+#[derive(Debug, Clone, Copy)]
+pub struct Batch {
+    /// So many at least, or there were no progress.
+    pub least: usize,
+    /// So many at most.
+    pub most: usize,
+    /// How long a sync may take. A batch whose sync takes longer was too large.
+    pub sync: Duration,
+}
+
+/// From linux/ioprio.h, for which libc has no names: a priority is (class << 13 | level).
+const fn io_priority(class: i32, level: i32) -> i32 {
+    class << 13 | level
+}
+
+const BEST_EFFORT: i32 = 2;
+const IDLE: i32 = 3;
+
+impl Impact {
+    /// What it means.
+    pub fn manners(self) -> Manners {
+        let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+        match self {
+            Impact::Idle => Manners {
+                priority: Some(Priority { nice: 19, io: io_priority(IDLE, 0) }),
+                jobs: cores.min(TWO),
+                batch: Some(Batch { least: 16, most: 1024, sync: Duration::from_millis(10) }),
+                rests: true,
+            },
+            Impact::Balanced => Manners {
+                priority: Some(Priority { nice: 10, io: io_priority(BEST_EFFORT, 7) }),
+                jobs: cores,
+                batch: Some(Batch { least: 64, most: 1024, sync: Duration::from_millis(20) }),
+                rests: false,
+            },
+            Impact::Full => Manners {
+                priority: None,
+                // A thread that waits for a cold disk, or for a journal, leaves its core to another.
+                jobs: cores.saturating_mul(TWO).max(MANY),
+                batch: None,
+                rests: false,
+            },
+        }
+    }
+}
+
+const TWO: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1);
+const MANY: NonZeroUsize = NonZeroUsize::MIN.saturating_add(7);
+
+impl Priority {
+    /// Lowers the priorities of the calling thread, and of no other. That it may not, or that the kernel's I/O
+    /// scheduler has no classes, is no reason to fail.
+    pub(crate) fn apply_to_this_thread(self) {
+        const WHO_PROCESS: i32 = 1;
+        // On Linux the priority of "process 0" is the calling thread's.
+        let _ = rustix::process::setpriority_process(None, self.nice);
+        #[allow(unsafe_code)]
+        // SAFETY: ioprio_set takes three integers and no pointer.
+        unsafe {
+            libc::syscall(libc::SYS_ioprio_set, WHO_PROCESS, 0, self.io);
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! How fast to go: rests while others wait for the disk, batches with a sync of our own, a rate, pauses.
+//!
+//! Deleting a file costs little until somebody syncs: then all that the journal has gathered must be written, and who
+//! syncs waits for it. So we sync ourselves before it is much, and take as the measure of *much* how long that takes.
+//! Now and then, when no lock is held, we stop and listen whether others wait for the disk while we don't use it.
+
+mod pressure;
+
+use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use self::pressure::Pressure;
+use crate::control::Control;
+use crate::effort::{Batch, Effort};
+use crate::error::Result;
+use crate::fault::{self, Step};
+use crate::workers::Crew;
+
+/// How long locks are left free between slices at least: time for a process that sleeps in the kernel to wake up and
+/// take one. Who tries once a second is noticed; see [`Waiters`](crate::repo::waiters::Waiters).
+const GAP: Duration = Duration::from_millis(10);
+
+/// How often, and for how long, we stop and listen whether others wait for the disk.
+const LISTEN_EVERY: Duration = Duration::from_secs(1);
+const LISTEN: Duration = Duration::from_millis(100);
+
+/// Others are done only once they were not heard for so many times.
+const QUIET: u32 = 3;
+
+/// While others wait for the disk one thread deletes. Each thread rests after so many files, so many times as long as
+/// they took.
+const STINT: u32 = 8;
+const REST: u32 = 7;
+
+/// With a lock held no rest is longer; what is left of it is taken between slices.
+const MOMENT: Duration = Duration::from_millis(20);
+
+/// No rest is longer than this, or a disk that stalls would end the work.
+const LONGEST_REST: Duration = Duration::from_secs(1);
+
+/// The pace of one run, shared by its threads.
+pub(crate) struct Pace<'a> {
+    control: &'a Control,
+    effort: Effort,
+    /// Files to delete before the next sync of our own.
+    batch: AtomicUsize,
+    /// Files deleted since the last one.
+    unsynced: AtomicUsize,
+    /// Files that may be deleted in this slice.
+    allowance: AtomicI64,
+    /// How often others are still not to be heard before they are done.
+    busy: AtomicU32,
+    /// Whether all that is done from now on is done in slices.
+    in_slices: AtomicBool,
+    state: Mutex<State>,
+}
+
+struct State {
+    /// The shortest sync of ours.
+    quickest: Duration,
+    /// Whether the last sync was a slow one.
+    slow: bool,
+    /// The slice's begin.
+    began: Instant,
+    listened: Option<Instant>,
+    /// The end of the last rest, and files since.
+    rested: Instant,
+    stint: u32,
+    /// Rest that is still to be taken.
+    owed: Duration,
+}
+
+impl<'a> Pace<'a> {
+    pub fn new(effort: &Effort, control: &'a Control) -> Self {
+        Self {
+            control,
+            effort: *effort,
+            batch: AtomicUsize::new(effort.manners.batch.map_or(usize::MAX, |batch| batch.least)),
+            unsynced: AtomicUsize::new(0),
+            allowance: AtomicI64::new(portion(effort)),
+            busy: AtomicU32::new(0),
+            in_slices: AtomicBool::new(false),
+            state: Mutex::new(State {
+                quickest: Duration::MAX,
+                slow: false,
+                began: Instant::now(),
+                listened: None,
+                rested: Instant::now(),
+                stint: 0,
+                owed: Duration::ZERO,
+            }),
+        }
+    }
+
+    /// What the run may cost others.
+    pub fn effort(&self) -> &Effort {
+        &self.effort
+    }
+
+    /// The threads to work with.
+    pub fn crew(&self) -> Crew<'_> {
+        let jobs = self.effort.jobs.unwrap_or(self.effort.manners.jobs);
+        Crew { jobs: jobs.get(), pace: self }
+    }
+
+    /// The threads to delete with, for now.
+    pub fn sweepers(&self) -> Crew<'_> {
+        self.crew().at_most(if self.others_wait() { 1 } else { usize::MAX })
+    }
+
+    /// Whether the slice should end although its time is not over.
+    pub fn wants_rest(&self) -> bool {
+        self.allowance.load(Ordering::Relaxed) <= 0 || self.control.is_paused()
+    }
+
+    /// To be called after each deletion, with a directory of the file system. May sync, and sleep for a moment.
+    pub fn deleted(&self, directory: impl AsFd) {
+        if self.effort.unlinks_per_s.is_some() {
+            self.allowance.fetch_sub(1, Ordering::Relaxed);
+        }
+        if let Some(batch) = self.effort.manners.batch {
+            // Whoever completes the batch syncs; the others go on with the next.
+            let gathered = self.unsynced.fetch_add(1, Ordering::Relaxed) + 1;
+            if gathered == self.batch.load(Ordering::Relaxed) {
+                self.unsynced.fetch_sub(gathered, Ordering::Relaxed);
+                self.sync(batch, directory);
+            }
+        }
+        if self.others_wait() {
+            self.lock().catch_breath(MOMENT);
+        }
+    }
+
+    /// To be called after each file that was read. May sleep, but for a look at what changed, which has others wait for
+    /// locks.
+    pub fn read(&self) -> Result<()> {
+        if self.in_slices.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        self.control.rest_while_paused()?;
+        if !self.effort.manners.rests {
+            return Ok(());
+        }
+        // While one thread listens, the others wait for the state.
+        let mut state = self.lock();
+        if state.should_listen() {
+            self.listen(&mut state)?;
+        }
+        if self.others_wait() {
+            state.catch_breath(LONGEST_REST);
+        }
+        Ok(())
+    }
+
+    /// Syncs, and finds the next batch's size from how long that took.
+    fn sync(&self, batch: Batch, directory: impl AsFd) {
+        fault::before(Step::Sync);
+        let start = Instant::now();
+        // It is for the pace only: where order depends on it, there is a barrier.
+        let _ = rustix::fs::fsync(directory);
+        let took = start.elapsed();
+        let mut state = self.lock();
+        state.quickest = state.quickest.min(took);
+        // On a slow disk even the smallest batch takes longer than is wanted.
+        state.slow = took > batch.sync.max(2 * state.quickest);
+        let size = self.batch.load(Ordering::Relaxed);
+        let next = if state.slow { size / 2 } else { size + size / 4 };
+        self.batch.store(next.clamp(batch.least, batch.most), Ordering::Relaxed);
+    }
+
+    /// Rests before a slice. To be called without a lock.
+    pub fn rest(&self) -> Result<()> {
+        self.control.rest_while_paused()?;
+        let mut state = self.lock();
+        if self.effort.manners.rests && state.should_listen() {
+            self.listen(&mut state)?;
+        } else {
+            let owed = std::mem::take(&mut state.owed);
+            self.control.sleep(owed.clamp(GAP, LONGEST_REST))?;
+        }
+        if let Some(rate) = self.effort.unlinks_per_s {
+            let whole = portion(&self.effort);
+            let used = whole - self.allowance.swap(whole, Ordering::Relaxed);
+            let due = Duration::from_secs(used.unsigned_abs()) / rate.get();
+            self.control.sleep(due.saturating_sub(state.began.elapsed()))?;
+        }
+        self.in_slices.store(true, Ordering::Relaxed);
+        state.began = Instant::now();
+        state.rested = state.began;
+        Ok(())
+    }
+
+    /// Does nothing for a while, and finds out whether others wait for the disk then.
+    fn listen(&self, state: &mut State) -> Result<()> {
+        let pressure = Pressure::begin();
+        self.control.sleep(LISTEN)?;
+        let busy = if pressure.map_or(state.slow, |pressure| pressure.is_high()) {
+            QUIET
+        } else {
+            self.busy.load(Ordering::Relaxed).saturating_sub(1)
+        };
+        self.busy.store(busy, Ordering::Relaxed);
+        state.listened = Some(Instant::now());
+        state.rested = Instant::now();
+        Ok(())
+    }
+
+    fn others_wait(&self) -> bool {
+        self.busy.load(Ordering::Relaxed) > 0
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn should_listen(&self) -> bool {
+        self.listened.is_none_or(|last| last.elapsed() > LISTEN_EVERY)
+    }
+
+    /// Spreads work out.
+    fn catch_breath(&mut self, longest: Duration) {
+        self.stint += 1;
+        if self.stint < STINT {
+            return;
+        }
+        self.owed = (self.owed + self.rested.elapsed() * REST).min(LONGEST_REST);
+        let rest = self.owed.min(longest);
+        std::thread::sleep(rest);
+        self.owed -= rest;
+        self.stint = 0;
+        self.rested = Instant::now();
+    }
+}
+
+/// How many files may be deleted in one slice: what the rate allows in a tenth of a second.
+fn portion(effort: &Effort) -> i64 {
+    effort.unlinks_per_s.map_or(i64::MAX, |rate| i64::from(rate.get()).div_euclid(10).max(1))
+}
