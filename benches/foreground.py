@@ -62,10 +62,12 @@ class Felt:
     Attributes:
         latencies: of each call, in seconds, with the time since the start at which it began.
         seconds: how long each deletion took.
+        last: how many of the latencies are the last round's.
     """
 
     latencies: list[tuple[float, float]] = dataclasses.field(default_factory=list)
     seconds: list[float] = dataclasses.field(default_factory=list)
+    last: int = 0
 
     def quantile(self, share: float) -> float:
         """The latency that this share of calls doesn't exceed."""
@@ -158,6 +160,7 @@ def measure(
                 felt = beside(command, kind, root, seconds)
             all_of_it = measured.setdefault(name, Felt())
             all_of_it.latencies += felt.latencies
+            all_of_it.last = len(felt.latencies)
             all_of_it.seconds += felt.seconds
     return measured
 
@@ -182,6 +185,28 @@ def table(title: str, measured: Mapping[str, Felt]) -> None:
         print(f"| {' | '.join(cells)} |", flush=True)
 
 
+def picture(title: str, path: Path, measured: Mapping[str, Felt]) -> None:
+    """Draws the longest latency in each half second of the last round."""
+    import pygal
+
+    chart = pygal.XY(
+        title=f"{title}: the longest call in each half second",
+        x_title="seconds since the deletion began",
+        y_title="milliseconds",
+        logarithmic=True,
+        stroke=False,
+        dots_size=2,
+        js=[],
+        style=pygal.style.CleanStyle,
+    )
+    for name, felt in measured.items():
+        longest: dict[int, float] = {}
+        for start, latency in felt.latencies[-felt.last :]:
+            longest[int(start * 2)] = max(longest.get(int(start * 2), 0), latency)
+        chart.add(name, [(half / 2, round(latency * 1000, 2)) for half, latency in longest.items()])
+    chart.render_to_file(path)
+
+
 def main() -> None:
     """Runs all benchmarks."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -189,6 +214,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="runs of each deletion (default: 3)")
     parser.add_argument("--seconds", type=float, default=10, help="time alone in each round (default: 10)")
     parser.add_argument("--directories", type=int, default=DIRECTORIES, help="size of the repository")
+    parser.add_argument("--pictures", type=Path, metavar="DIR", help="draw latencies over time")
     parser.add_argument("--variants", nargs="*", metavar="NAME", help="what each part of pacing does, alone")
     parser.add_argument("--kinds", nargs="*", default=list(FOREGROUNDS), choices=list(FOREGROUNDS))
     parser.add_argument("--file-systems", nargs="*", default=["ext4", "xfs"], choices=list(MKFS))
@@ -221,7 +247,11 @@ def main() -> None:
                     measured = measure(
                         commands, kind, image, DISKS[disk], arguments.rounds, arguments.seconds
                     )
-                    table(f"{kind}, {file_system}, {disk} disk", measured)
+                    title = f"{kind}, {file_system}, {disk} disk"
+                    table(title, measured)
+                    if arguments.pictures is not None:
+                        name = title.replace(",", "").replace(" ", "-")
+                        picture(title, arguments.pictures / f"{name}.svg", measured)
 
 
 if __name__ == "__main__":

@@ -216,7 +216,7 @@ def _deletion() -> _Parser:
         "--time-budget",
         metavar="SECONDS",
         dest="time_budget_s",
-        type=_positive_seconds,
+        type=_seconds,
         help="stop after SECONDS",
     )
     parser.add_argument(
