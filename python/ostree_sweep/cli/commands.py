@@ -7,14 +7,15 @@ import sys
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Callable
 
-from .. import api
+from .. import api, units
 from ..errors import OperationCancelled, OstreeSweepError, StalePlanError
 from ..plans import PlanPlaces, PrunePlan, object_names
-from ..progress import terminal_bar
+from ..reports import not_needed
 from ..retention import Policy
 from ..stamp import CleanupStamp
+from . import service
 from .arguments import default_repo
-from .output import Result, format_size, report_result, show_details
+from .output import Result, format_size, progress_display, report_result, show_details
 
 if TYPE_CHECKING:
     import argparse
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 def cleanup(options: argparse.Namespace, token: CancellationToken) -> Result:
     """`ostree-sweep cleanup`."""
     call = api.auto_cleanup if options.auto else api.cleanup
-    with terminal_bar() as bar:
+    with progress_display() as bar:
         report = call(
             options.sysroot,
             dry_run=options.dry_run,
@@ -45,7 +46,7 @@ def cleanup(options: argparse.Namespace, token: CancellationToken) -> Result:
 def prune(options: argparse.Namespace, token: CancellationToken) -> Result:
     """`ostree-sweep prune`."""
     # With --verbose, names scroll where the bar would be.
-    with nullcontext() if options.verbose else terminal_bar() as bar:
+    with nullcontext() if options.verbose else progress_display() as bar:
         report = api.prune(
             options.repo or default_repo(),
             **_retention(options),
@@ -68,7 +69,7 @@ def plan(options: argparse.Namespace, token: CancellationToken) -> Result:
     if options.show is not None:
         made = PrunePlan.load(options.show)
     else:
-        with terminal_bar() as bar:
+        with progress_display() as bar:
             made = api.plan(
                 options.sysroot,
                 repo=options.repo,
@@ -90,15 +91,17 @@ def plan(options: argparse.Namespace, token: CancellationToken) -> Result:
             if not options.json:
                 for name in data["names"]:
                     _print_name(name)
-    return Result(lines, data)
+    return Result(lines, data, service.PLANNED)
 
 
 def apply(options: argparse.Namespace, token: CancellationToken) -> Result:
     """`ostree-sweep apply`."""
     path = options.plan or PlanPlaces(options.sysroot).find()
+    if options.auto and (path is None or CleanupStamp.for_sysroot(options.sysroot).read() is None):
+        return report_result(not_needed())
     if path is None:
         raise StalePlanError(f"{options.sysroot}: there is no plan")
-    with terminal_bar() as bar:
+    with progress_display() as bar:
         report = api.apply(
             path,
             sysroot=options.sysroot if options.plan is None else None,
@@ -117,9 +120,11 @@ def apply(options: argparse.Namespace, token: CancellationToken) -> Result:
 def stamp(options: argparse.Namespace, _token: CancellationToken) -> Result:
     """`ostree-sweep stamp`."""
     requested = CleanupStamp.for_sysroot(options.sysroot)
+    if options.if_pending and not _is_pending(options.sysroot):
+        return Result(["No deployment is pending."], {"path": None})
     note = requested.request(_deployed(options.sysroot))
     data = {"path": requested.path, **dataclasses.asdict(note)}
-    return Result([f"Cleanup requested: {requested.path}"], data)
+    return Result([f"Cleanup requested: {requested.path}"], data, service.STAMPED)
 
 
 def status(options: argparse.Namespace, token: CancellationToken) -> Result:
@@ -150,6 +155,12 @@ def status(options: argparse.Namespace, token: CancellationToken) -> Result:
     return Result(lines, data)
 
 
+def install_units(options: argparse.Namespace, _token: CancellationToken) -> Result:
+    """`ostree-sweep install-units`."""
+    written = units.install(options.root, options.prefix)
+    return Result(written, {"written": written})
+
+
 COMMANDS: dict[str, Callable[[argparse.Namespace, CancellationToken], Result]] = {
     "cleanup": cleanup,
     "prune": prune,
@@ -157,6 +168,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace, CancellationToken], Result]] =
     "apply": apply,
     "stamp": stamp,
     "status": status,
+    "install-units": install_units,
 }
 
 
@@ -188,6 +200,13 @@ def _print_name(name: str) -> None:
     print(name, file=sys.stderr)
 
 
+def _is_pending(sysroot: str) -> bool:
+    """Whether a deployment other than the booted one boots next, and needs no finalization any more."""
+    from .. import core
+
+    return any(found["pending"] and not found["staged"] for found in core.status(sysroot)["deployments"])
+
+
 def _deployed(sysroot: str) -> list[str]:
     try:
         from .. import core
@@ -201,7 +220,7 @@ def _deployed(sysroot: str) -> list[str]:
 def _reclaimable(sysroot: str, token: CancellationToken) -> dict[str, Any]:
     """What a cleanup would free; where that can't be told now, why."""
     try:
-        with terminal_bar() as bar:
+        with progress_display() as bar:
             report = api.cleanup(sysroot, dry_run=True, lock_timeout_s=0, cancellable=token, progress=bar)
     except OperationCancelled:
         raise
