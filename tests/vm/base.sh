@@ -38,6 +38,8 @@ CONF
 inside apt-get install -y --no-install-recommends ostree-boot linux-image-cloud-amd64
 kernel=$(ls "$root/usr/lib/modules")
 inside dracut --force --kver "$kernel" /initramfs.img
+# OSTree sets all files' times to 0, by which byte code is taken for outdated and not used.
+inside python3 -m compileall -q -f --invalidation-mode=unchecked-hash /usr/lib/python3 /usr/lib/python3.11
 leave
 trap - EXIT
 

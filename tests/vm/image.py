@@ -51,9 +51,10 @@ ExecStart=/usr/bin/python3 /usr/lib/vm/agent.py
 WantedBy=multi-user.target
 """
 
-# Tells the tests when it is that the cleanup runs. The prefix: outside of the unit's sandbox.
+# Tells the tests when the cleanup runs. The plus: outside of the unit's sandbox, but for the list of devices.
 _MARKS = """\
 [Service]
+DeviceAllow=/dev/ttyS0 w
 ExecStartPre=+/bin/sh -c 'echo cleanup begins >/dev/ttyS0'
 ExecStopPost=+/bin/sh -c 'echo cleanup ends >/dev/ttyS0'
 """
@@ -130,6 +131,9 @@ def install(tree: Path, directory: Path) -> None:
     shutil.copy(wheel, tree)
     chroot = ("chroot", tree, "env", "-i", "PATH=/usr/local/bin:/usr/sbin:/usr/bin")
     run(*chroot, "python3", "-m", "installer", f"/{wheel.name}")
+    # As in the base: for OSTree's files without times.
+    compiled = ("compileall", "-q", "-f", "--invalidation-mode=unchecked-hash", "/usr/local/lib/python3.11")
+    run(*chroot, "python3", "-m", *compiled)
     (tree / wheel.name).unlink()
     run(*chroot, "ostree-sweep", "install-units", "--prefix=/usr/local")
     own = tree / "usr" / "lib" / "vm"

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from image import Disk
 
 # An emulated boot takes half a minute on an idle machine.
-PATIENCE_S = 300.0
+PATIENCE_S = 180.0
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,14 @@ class Machine:
         self._process = subprocess.Popen(
             [
                 "qemu-system-x86_64",
-                "-accel", "tcg,thread=multi", "-cpu", "Nehalem", "-smp", "2", "-m", "1024",
+                "-accel",
+                "tcg,thread=multi",
+                "-cpu",
+                "Nehalem",
+                "-smp",
+                "2",
+                "-m",
+                "1024",
                 *["-display", "none", "-monitor", "none", "-net", "none", "-no-reboot"],
                 *("-drive", f"file={self.disk.path},format=raw,if=virtio,cache=writeback"),
                 *("-serial", f"file:{self.console}"),
@@ -78,11 +85,15 @@ class Machine:
 
     def run(self, command: str, *, check: bool = True) -> Answer:
         """Runs a shell command in the machine."""
-        self._socket.sendall(base64.b64encode(command.encode()) + b"\n")
+        self.send(command)
         answer = Answer(*json.loads(base64.b64decode(self._line())))
         if check and answer.status != 0:
             raise AssertionError(f"{command}: {answer}")
         return answer
+
+    def send(self, command: str) -> None:
+        """Runs a shell command of which there will be no answer to wait for."""
+        self._socket.sendall(base64.b64encode(command.encode()) + b"\n")
 
     def output(self, command: str) -> str:
         """What a shell command in the machine prints."""
@@ -95,7 +106,7 @@ class Machine:
     def reboot(self) -> float:
         """Shuts the machine down in order; returns how long it took, in seconds."""
         begun = time.monotonic()
-        self._socket.sendall(base64.b64encode(b"systemctl reboot") + b"\n")
+        self.send("systemctl reboot")
         self._process.wait(PATIENCE_S)
         return time.monotonic() - begun
 

@@ -1,0 +1,195 @@
+"""An update on a real system, from staging to the boot after the cleanup."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from machine import Machine
+from support.sysroots import Sysroot
+from updates import (
+    CLEANED_UP,
+    CLEANUP,
+    FINALIZED,
+    STAGE,
+    check_clean,
+    journal,
+    objects,
+    objects_after_ostree,
+    property_of,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from image import Disk
+    from updates import Updated
+
+
+# An open file description's lock, as libostree takes it: fcntl(F_OFD_SETLK, F_WRLCK).
+HOLD_THE_LOCK = """\
+python3 - >/dev/null 2>&1 <<'PROGRAM' &
+import fcntl, os, struct, time
+fcntl.fcntl(os.open("/sysroot/ostree/lock", os.O_RDWR | os.O_CREAT), 37, struct.pack("hhqqi4x", 1, 0, 0, 0, 0))
+time.sleep(8)
+PROGRAM
+"""
+
+
+def test_an_update_is_cleaned_up_in_the_next_boot_and_only_then(updated: Updated, disk: Path) -> None:
+    own = updated.disk.copy(disk)
+    with own.mounted() as root:
+        assert json.loads((root / ".cleanup").read_text())["version"] == 1
+
+    with Machine(own) as machine:
+        machine.wait_for_agent()
+        machine.wait_for_console("cleanup ends")
+        reached, begun, ended = (
+            int(property_of(machine, unit, name))
+            for unit, name in (
+                ("multi-user.target", "ActiveEnterTimestampMonotonic"),
+                (CLEANUP, "ExecMainStartTimestampMonotonic"),
+                (CLEANUP, "ExecMainExitTimestampMonotonic"),
+            )
+        )
+        assert 0 < reached <= begun < ended
+        assert property_of(machine, CLEANUP, "Result") == "success"
+        assert machine.output("systemctl is-system-running") == "running"
+        (message,) = journal(machine, "--boot", f"MESSAGE_ID={CLEANED_UP}")
+        figures = {name: message[f"OSTREE_SWEEP_{name}"] for name in ("OBJECTS_PRUNED", "STAMP_REMOVED")}
+        assert figures == {
+            "OBJECTS_PRUNED": str(len(updated.before - updated.objects)),
+            "STAMP_REMOVED": "1",
+        }
+        status = machine.run(f"systemctl status --full {CLEANUP}", check=False).output
+        assert f"Deleted {figures['OBJECTS_PRUNED']} objects" in status
+        assert 'Status: "done' in status
+        machine.reboot()
+    check_clean(own, updated.objects)
+
+    with Machine(own) as machine:
+        machine.wait_for_agent()
+        assert property_of(machine, CLEANUP, "ConditionResult") == "no"
+        # Nothing was staged, so nothing is asked for.
+        machine.reboot()
+    check_clean(own, updated.objects)
+
+
+@pytest.mark.parametrize(("budget_s", "is_enough"), [(60, True), (0.1, False)])
+def test_a_plan_is_applied_at_shutdown_as_far_as_the_time_goes(
+    updated: Updated, initial: Disk, disk: Path, *, budget_s: float, is_enough: bool
+) -> None:
+    own = initial.copy(disk)
+    with Machine(own) as machine:
+        machine.wait_for_agent()
+        machine.run(f"{STAGE} && ostree-sweep plan")
+        machine.run(f"mkdir -p /run/systemd/system/{FINALIZED}.d")
+        setting = f"[Service]\\nEnvironment=OSTREE_SWEEP_TIME_BUDGET={budget_s}\\n"
+        machine.run(f"printf '{setting}' >/run/systemd/system/{FINALIZED}.d/budget.conf")
+        machine.run("systemctl daemon-reload")
+        machine.reboot()
+    if is_enough:
+        check_clean(own, updated.objects)
+        return
+    left = objects(own)
+    assert left > updated.objects
+    with Machine(own) as machine:
+        machine.wait_for_agent()
+        machine.wait_for_console("cleanup ends")
+        (message,) = journal(machine, "--boot", f"MESSAGE_ID={CLEANED_UP}")
+        assert message["OSTREE_SWEEP_OBJECTS_PRUNED"] == str(len(left - updated.objects))
+        # It went on where the shutdown had stopped.
+        assert message["OSTREE_SWEEP_BY_PLAN"] == "1"
+        machine.reboot()
+    check_clean(own, updated.objects)
+
+
+def test_nothing_is_asked_for_where_nothing_was_finalized(initial: Disk, disk: Path) -> None:
+    own = initial.copy(disk)
+    stamp = "/sysroot/.cleanup"
+    finalize = "systemctl stop ostree-finalize-staged.service"
+    with Machine(own) as machine:
+        machine.wait_for_agent()
+
+        def finalized() -> bool:
+            """Stages, lets it be finalized, and says whether it was asked for a cleanup."""
+            assert property_of(machine, FINALIZED, "ActiveState") == "active"
+            machine.run(finalize)
+            assert property_of(machine, FINALIZED, "ActiveState") in ("inactive", "failed")
+            return machine.run(f"test -e {stamp}", check=False).status == 0
+
+        started = f"until systemctl is-active --quiet {FINALIZED}; do sleep 0.1; done"
+
+        # Whoever staged it has not given it free yet.
+        machine.run(f"{STAGE} && {started} && touch /run/ostree/staged-deployment-locked")
+        assert not finalized()
+        # It was taken back.
+        machine.run(f"rm /run/ostree/staged-deployment-locked && {STAGE} && {started}")
+        machine.run("ostree admin undeploy 0")
+        assert not finalized()
+        # It fails: neither a boot loader's entry nor a stamp.
+        machine.run(f"{STAGE} && {started} && chattr +i /boot")
+        assert not finalized()
+        assert "Failed with result" in machine.output("journalctl --boot -u ostree-finalize-staged")
+        machine.run("chattr -i /boot")
+        # It succeeds.
+        machine.run(f"{STAGE} && {started}")
+        assert finalized()
+
+
+def test_who_is_told_to_stop_stops_and_who_wants_a_lock_gets_it(updated: Updated, disk: Path) -> None:
+    own = updated.disk.copy(disk)
+    with Machine(own) as machine:
+        machine.wait_for_agent()
+        machine.wait_for_console("cleanup begins")
+        began = float(machine.output("cut -d' ' -f1 /proc/uptime"))
+        machine.run(f"systemctl stop {CLEANUP}")
+        stopped = float(machine.output("cut -d' ' -f1 /proc/uptime"))
+        # A fraction of a second where the processor isn't emulated.
+        assert stopped - began < 5
+        assert property_of(machine, CLEANUP, "Result") == "success"
+        assert machine.run("test -e /sysroot/.cleanup", check=False).status == 0
+
+        # An updater that works holds both; the service waits for it.
+        machine.run("mount -o remount,rw /sysroot")
+        machine.run(HOLD_THE_LOCK)
+        machine.run(f"systemctl start --no-block {CLEANUP}; sleep 6")
+        assert property_of(machine, CLEANUP, "ActiveState") == "activating"
+
+        # The service gets its turn, and an updater that comes then gets its own beside it.
+        machine.run("touch /sysroot/.cleanup && ostree admin pin 0 && ostree admin pin --unpin 0")
+        machine.run(f"while systemctl is-active {CLEANUP} | grep -q activating; do sleep 0.2; done")
+        assert property_of(machine, CLEANUP, "Result") == "success"
+        machine.run(f"systemctl start {CLEANUP}; sync")
+    check_clean(own, updated.objects)
+
+
+def test_another_cleanup_by_the_same_stamp_does_no_harm(updated: Updated, disk: Path) -> None:
+    """As where an updater has units of its own, which remove the stamp after `ostree admin cleanup`."""
+    own = updated.disk.copy(disk)
+    with own.mounted("loop") as root:
+        units = next(root.glob("ostree/deploy/os/deploy/*.0/etc/systemd/system/"), None)
+        assert units is not None
+        for etc in root.glob("ostree/deploy/os/deploy/*.0/etc/systemd/system"):
+            (etc / "other-cleanup.service").write_text(
+                "[Unit]\nConditionPathExists=/sysroot/.cleanup\nAfter=local-fs.target\nDefaultDependencies=no\n"
+                "[Service]\nType=oneshot\nExecStart=/usr/bin/ostree admin cleanup\n"
+                "ExecStartPost=-/bin/mount -o remount,rw /sysroot\nExecStartPost=/bin/rm -f /sysroot/.cleanup\n"
+            )
+            (etc / "multi-user.target.wants" / "other-cleanup.service").symlink_to("../other-cleanup.service")
+    with Machine(own) as machine:
+        machine.wait_for_agent()
+        machine.run("until systemctl is-system-running --wait; do false; done", check=False)
+        for unit in (CLEANUP, "other-cleanup.service"):
+            assert property_of(machine, unit, "Result") == "success"
+        machine.reboot()
+    check_clean(own, updated.objects)
+
+
+def test_the_machine_is_what_it_is_taken_for(initial: Disk) -> None:
+    with initial.mounted() as root:
+        assert len(list(root.glob("ostree/deploy/os/deploy/*.0"))) == 2
+        Sysroot(root).ostree("fsck")
+    assert objects(initial) == objects_after_ostree(initial)
