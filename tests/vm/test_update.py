@@ -32,9 +32,24 @@ if TYPE_CHECKING:
 HOLD_THE_LOCK = """\
 python3 - >/dev/null 2>&1 <<'PROGRAM' &
 import fcntl, os, struct, time
-fcntl.fcntl(os.open("/sysroot/ostree/lock", os.O_RDWR | os.O_CREAT), 37, struct.pack("hhqqi4x", 1, 0, 0, 0, 0))
+lock = os.open("/sysroot/ostree/lock", os.O_RDWR | os.O_CREAT)
+fcntl.fcntl(lock, 37, struct.pack("hhqqi4x", 1, 0, 0, 0, 0))
 time.sleep(8)
 PROGRAM
+"""
+
+
+OTHER_CLEANUP = """\
+[Unit]
+ConditionPathExists=/sysroot/.cleanup
+DefaultDependencies=no
+After=local-fs.target
+
+[Service]
+Type=oneshot
+ExecStart=/usr/bin/ostree admin cleanup
+ExecStartPost=/bin/mount -o remount,rw /sysroot
+ExecStartPost=/bin/rm -f /sysroot/.cleanup
 """
 
 
@@ -109,34 +124,32 @@ def test_a_plan_is_applied_at_shutdown_as_far_as_the_time_goes(
 def test_nothing_is_asked_for_where_nothing_was_finalized(initial: Disk, disk: Path) -> None:
     own = initial.copy(disk)
     stamp = "/sysroot/.cleanup"
-    finalize = "systemctl stop ostree-finalize-staged.service"
+    finalize = f"systemctl stop ostree-finalize-staged.service {FINALIZED}"
     with Machine(own) as machine:
         machine.wait_for_agent()
 
-        def finalized() -> bool:
-            """Stages, lets it be finalized, and says whether it was asked for a cleanup."""
-            assert property_of(machine, FINALIZED, "ActiveState") == "active"
+        def asked() -> bool:
+            """Stops what finalizes, and says whether that asked for a cleanup."""
             machine.run(finalize)
-            assert property_of(machine, FINALIZED, "ActiveState") in ("inactive", "failed")
             return machine.run(f"test -e {stamp}", check=False).status == 0
 
         started = f"until systemctl is-active --quiet {FINALIZED}; do sleep 0.1; done"
 
         # Whoever staged it has not given it free yet.
         machine.run(f"{STAGE} && {started} && touch /run/ostree/staged-deployment-locked")
-        assert not finalized()
+        assert not asked()
         # It was taken back.
         machine.run(f"rm /run/ostree/staged-deployment-locked && {STAGE} && {started}")
         machine.run("ostree admin undeploy 0")
-        assert not finalized()
+        assert not asked()
         # It fails: neither a boot loader's entry nor a stamp.
         machine.run(f"{STAGE} && {started} && chattr +i /boot")
-        assert not finalized()
+        assert not asked()
         assert "Failed with result" in machine.output("journalctl --boot -u ostree-finalize-staged")
         machine.run("chattr -i /boot")
         # It succeeds.
         machine.run(f"{STAGE} && {started}")
-        assert finalized()
+        assert asked()
 
 
 def test_who_is_told_to_stop_stops_and_who_wants_a_lock_gets_it(updated: Updated, disk: Path) -> None:
@@ -170,14 +183,8 @@ def test_another_cleanup_by_the_same_stamp_does_no_harm(updated: Updated, disk: 
     """As where an updater has units of its own, which remove the stamp after `ostree admin cleanup`."""
     own = updated.disk.copy(disk)
     with own.mounted("loop") as root:
-        units = next(root.glob("ostree/deploy/os/deploy/*.0/etc/systemd/system/"), None)
-        assert units is not None
         for etc in root.glob("ostree/deploy/os/deploy/*.0/etc/systemd/system"):
-            (etc / "other-cleanup.service").write_text(
-                "[Unit]\nConditionPathExists=/sysroot/.cleanup\nAfter=local-fs.target\nDefaultDependencies=no\n"
-                "[Service]\nType=oneshot\nExecStart=/usr/bin/ostree admin cleanup\n"
-                "ExecStartPost=-/bin/mount -o remount,rw /sysroot\nExecStartPost=/bin/rm -f /sysroot/.cleanup\n"
-            )
+            (etc / "other-cleanup.service").write_text(OTHER_CLEANUP)
             (etc / "multi-user.target.wants" / "other-cleanup.service").symlink_to("../other-cleanup.service")
     with Machine(own) as machine:
         machine.wait_for_agent()
