@@ -96,6 +96,8 @@ def plan(options: argparse.Namespace, token: CancellationToken) -> Result:
 
 def apply(options: argparse.Namespace, token: CancellationToken) -> Result:
     """`ostree-sweep apply`."""
+    if options.auto and options.plan is not None:
+        raise ValueError("Cannot specify both --auto and a plan")
     path = options.plan or PlanPlaces(options.sysroot).find()
     if options.auto and (path is None or CleanupStamp.for_sysroot(options.sysroot).read() is None):
         return report_result(not_needed())
