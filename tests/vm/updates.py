@@ -24,7 +24,11 @@ if TYPE_CHECKING:
 
 LONG = os.environ.get("OSTREE_SWEEP_LONG") == "1"
 
-STAGE = f"ostree admin deploy --stage {BRANCH}"
+# A shutdown that begins before systemd has started what finalizes would finalize nothing.
+STAGE = (
+    f"ostree admin deploy --stage {BRANCH} && "
+    "until systemctl is-active --quiet ostree-finalize-staged.service; do sleep 0.1; done"
+)
 CLEANUP = "ostree-sweep-cleanup.service"
 FINALIZED = "ostree-sweep-finalized.service"
 
@@ -75,6 +79,8 @@ def updated(initial: Disk) -> Updated:
         machine.wait_for_agent()
         machine.run(STAGE)
         shutdown_s = machine.reboot()
+    with disk.mounted() as root:
+        assert (root / ".cleanup").exists()
     before = objects(disk)
     return Updated(disk, before, objects_after_ostree(disk), shutdown_s)
 
