@@ -30,6 +30,8 @@ LABEL = "sysroot"
 _KERNEL_ARGUMENTS = (
     f"root=LABEL={LABEL}",
     "rw",
+    # So that a cut finds more than the first and the last of what a few seconds change.
+    "rootflags=commit=1",
     "console=ttyS0",
     "quiet",
     "panic=1",
