@@ -44,6 +44,7 @@ def times(initial: Disk, rounds: int) -> None:
                 shutdowns[name].append(machine.reboot())
             with Machine(disk) as machine:
                 machine.wait_for_agent()
+                machine.run("until systemctl is-active --quiet multi-user.target; do sleep 0.1; done")
                 reached = property_of(machine, "multi-user.target", "ActiveEnterTimestampMonotonic")
                 boots[name].append(int(reached) / 1e6)
     for title, figures in (("shutdown", shutdowns), ("multi-user.target", boots)):
