@@ -1,5 +1,7 @@
 SYSTEM_PACKAGES = ostree libostree-dev pkg-config gcc g++ libc6-dev python3-venv python3-dev \
-	e2fsprogs xfsprogs btrfs-progs attr util-linux strace flatpak
+	e2fsprogs xfsprogs btrfs-progs attr util-linux strace flatpak systemd
+# What else the tests in a virtual machine need, which run as root.
+VM_PACKAGES = qemu-system-x86 debootstrap
 
 PYTHON = python3
 BIN = .venv/bin
@@ -11,12 +13,14 @@ SUDO = $(if $(filter 0,$(shell id -u)),,sudo)
 
 .DEFAULT_GOAL = help
 .DELETE_ON_ERROR:
-.PHONY: help deps build demo test test-long killable fuzz lint bench clean
+.PHONY: help deps deps-vm build demo test test-long test-vm killable fuzz lint bench clean
 
 help: ## show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 deps: ## install the system packages that are missing (Debian, Ubuntu)
+deps-vm: SYSTEM_PACKAGES += $(VM_PACKAGES)
+deps deps-vm:
 	@missing=$$(for package in $(SYSTEM_PACKAGES); do \
 		dpkg-query -W -f '$${Status}' $$package 2>/dev/null | grep -q 'ok installed' || echo $$package; \
 	done); \
@@ -47,6 +51,10 @@ test: build killable ## run all tests
 test-long: build killable fuzz ## run all tests in their long form, which takes hours
 	cargo test --locked
 	OSTREE_SWEEP_LONG=1 OSTREE_SWEEP_EXAMPLES=2000 $(BIN)/pytest tests/python
+
+# The machine's base is kept in target/vm, by its recipe's checksum.
+test-vm: build deps-vm ## run the tests that boot a virtual machine, which take minutes
+	$(BIN)/pytest -p updates tests/vm
 
 killable: deps
 	cargo build --release --locked --features fault-points --example killable

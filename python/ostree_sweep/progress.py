@@ -61,9 +61,9 @@ class Throttle:
 
 
 @contextmanager
-def terminal_bar(*, show: bool = True) -> Iterator[ProgressCallback | None]:
-    """Gives a callback that draws a progress bar on stderr; None without `show` or a terminal."""
-    if not show or sys.stderr is None or not sys.stderr.isatty():
+def terminal_bar() -> Iterator[ProgressCallback | None]:
+    """Gives a callback that draws a progress bar on stderr; None where stderr is no terminal."""
+    if sys.stderr is None or not sys.stderr.isatty():
         yield None
         return
     from tqdm import tqdm

@@ -108,10 +108,27 @@ def _parser() -> argparse.ArgumentParser:
 
     apply = add("apply", "Delete by a plan what is still unreachable", sysroot, work, deletion, common)
     apply.add_argument("plan", metavar="PLAN", nargs="?", help="its file (default: the sysroot's own plan)")
+    apply.add_argument(
+        "--auto", action="store_true", help="only if the stamp and the sysroot's own plan are there"
+    )
     apply.add_argument("--dry-run", action="store_true", help="only say what would be deleted")
 
-    add("stamp", "Note durably that a sysroot is due for a cleanup", sysroot, common)
+    stamp = add("stamp", "Note durably that a sysroot is due for a cleanup", sysroot, common)
+    stamp.add_argument(
+        "--if-pending",
+        action="store_true",
+        help="only if the next boot is into another deployment, and that one is finalized",
+    )
     add("status", "Show deployments, stamp, locks, and what a cleanup would free", sysroot, common)
+
+    units = add("install-units", "Write the units for systemd; none is turned on", common)
+    units.add_argument("--root", metavar="DIR", default="/", help="the system's root (default: /)")
+    units.add_argument(
+        "--prefix",
+        metavar="DIR",
+        default="/usr",
+        help="where in that system this command is, in DIR/bin; units go to DIR/lib/systemd (default: /usr)",
+    )
     return parser
 
 

@@ -6,11 +6,13 @@ import dataclasses
 import sys
 from typing import TYPE_CHECKING, Any, Callable
 
-from .. import api
+from .. import api, units
 from ..errors import OperationCancelled, OstreeSweepError, StalePlanError
 from ..plans import PlanPlaces, PrunePlan, object_names
+from ..reports import not_needed
 from ..retention import Policy
 from ..stamp import CleanupStamp
+from . import service
 from .arguments import default_repo
 from .output import Result, format_size, report_result, show_details
 
@@ -87,12 +89,16 @@ def plan(options: argparse.Namespace, signals: WorkSignals) -> Result:
             if not options.json:
                 for name in data["names"]:
                     _print_name(name)
-    return Result(lines, data)
+    return Result(lines, data, service.PLANNED)
 
 
 def apply(options: argparse.Namespace, signals: WorkSignals) -> Result:
     """`ostree-sweep apply`."""
+    if options.auto and options.plan is not None:
+        raise ValueError("Cannot specify both --auto and a plan")
     path = options.plan or PlanPlaces(options.sysroot).find()
+    if options.auto and (path is None or CleanupStamp.for_sysroot(options.sysroot).read() is None):
+        return report_result(not_needed())
     if path is None:
         raise StalePlanError(f"{options.sysroot}: there is no plan")
     with signals.progress() as progress:
@@ -112,9 +118,11 @@ def apply(options: argparse.Namespace, signals: WorkSignals) -> Result:
 def stamp(options: argparse.Namespace, _signals: WorkSignals) -> Result:
     """`ostree-sweep stamp`."""
     requested = CleanupStamp.for_sysroot(options.sysroot)
+    if options.if_pending and not _is_pending(options.sysroot):
+        return Result(["No deployment is pending."], {"path": None})
     note = requested.request(_deployed(options.sysroot))
     data = {"path": requested.path, **dataclasses.asdict(note)}
-    return Result([f"Cleanup requested: {requested.path}"], data)
+    return Result([f"Cleanup requested: {requested.path}"], data, service.STAMPED)
 
 
 def status(options: argparse.Namespace, signals: WorkSignals) -> Result:
@@ -145,6 +153,12 @@ def status(options: argparse.Namespace, signals: WorkSignals) -> Result:
     return Result(lines, data)
 
 
+def install_units(options: argparse.Namespace, _signals: WorkSignals) -> Result:
+    """`ostree-sweep install-units`."""
+    written = units.install(options.root, options.prefix)
+    return Result(written, {"written": written})
+
+
 COMMANDS: dict[str, Callable[[argparse.Namespace, WorkSignals], Result]] = {
     "cleanup": cleanup,
     "prune": prune,
@@ -152,6 +166,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace, WorkSignals], Result]] = {
     "apply": apply,
     "stamp": stamp,
     "status": status,
+    "install-units": install_units,
 }
 
 
@@ -190,6 +205,13 @@ def _retention(options: argparse.Namespace) -> RetentionOptions:
 
 def _print_name(name: str) -> None:
     print(name, file=sys.stderr)
+
+
+def _is_pending(sysroot: str) -> bool:
+    """Whether a deployment other than the booted one boots next, and needs no finalization any more."""
+    from .. import core
+
+    return any(found["pending"] and not found["staged"] for found in core.status(sysroot)["deployments"])
 
 
 def _deployed(sysroot: str) -> list[str]:

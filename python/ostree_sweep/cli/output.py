@@ -8,18 +8,33 @@ import json
 import locale
 import os
 import sys
-from typing import Any
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any
 
 from ..errors import OperationCancelled, PartialCleanupError
+from ..progress import terminal_bar
 from ..reports import CleanupReport, PruneReport
+from . import service
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from ..progress import ProgressCallback
 
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """A command's outcome, for people and for programs."""
+    """A command's outcome, for people and for programs.
+
+    Attributes:
+        lines: for people.
+        data: for programs.
+        message_id: by which they find it in the journal.
+    """
 
     lines: list[str]
     data: dict[str, Any]
+    message_id: str | None = None
 
 
 def report_result(report: PruneReport, *, commit_only: bool = False) -> Result:
@@ -27,7 +42,7 @@ def report_result(report: PruneReport, *, commit_only: bool = False) -> Result:
     lines = []
     if isinstance(report, CleanupReport):
         if not report.ran:
-            return Result(["No cleanup needed."], dataclasses.asdict(report))
+            return Result(["No cleanup needed."], dataclasses.asdict(report), service.NOT_NEEDED)
         verb = "Would remove" if report.dry_run else "Removed"
         lines += [f"{verb} deployment: {name}" for name in report.deployments_removed]
     elif not report.by_plan:
@@ -38,7 +53,8 @@ def report_result(report: PruneReport, *, commit_only: bool = False) -> Result:
         lines.append(f"The plan was not used: {report.plan_refused}")
     if report.unfinished is not None:
         lines.append(f"Something is left: {report.unfinished}")
-    return Result(lines, dataclasses.asdict(report))
+    message_id = service.CLEANED_UP if isinstance(report, CleanupReport) else service.PRUNED
+    return Result(lines, dataclasses.asdict(report), message_id)
 
 
 def format_size(count: int) -> str:
@@ -49,8 +65,18 @@ def format_size(count: int) -> str:
 
 
 def show(result: Result, *, as_json: bool) -> None:
-    """Prints an outcome on stdout."""
-    _print_lines([json.dumps(result.data)] if as_json else result.lines)
+    """Prints an outcome on stdout; the journal gets it as one message with the figures."""
+    if as_json:
+        _print_lines([json.dumps(result.data)])
+    elif not _logged(result.lines, result.message_id, result.data):
+        _print_lines(result.lines)
+
+
+def progress_display(*, bar: bool) -> AbstractContextManager[ProgressCallback | None]:
+    """Gives a callback that shows the progress to whoever looks, if somebody does: on a terminal by a bar."""
+    if service.Status.is_wanted():
+        return nullcontext(service.Status())
+    return terminal_bar() if bar else nullcontext()
 
 
 def show_details(report: PruneReport) -> None:
@@ -74,14 +100,41 @@ def fail(error: Exception, *, as_json: bool) -> None:
         if report is not None:
             data["report"] = dataclasses.asdict(report)
         _print_lines([json.dumps(data)])
-    elif isinstance(error, PartialCleanupError):
-        _print_lines(report_result(error.report).lines)
-        for failure in error.report.failures:
-            _print_error(f"cannot remove {failure.path}: {failure.error}")
-    elif isinstance(error, OperationCancelled) and report is not None:
-        _print_error(f"{error}: {_freed(report)}")
-    else:
-        _print_error(_message(error))
+        return
+    done, failed = _failure_lines(error)
+    data = {} if report is None else dataclasses.asdict(report)
+    priority = service.INFO if isinstance(error, OperationCancelled) else service.ERROR
+    if not _logged([*done, *failed], _failure_id(error), data, priority=priority):
+        _print_lines(done)
+        for line in failed:
+            _print_error(line)
+
+
+def _failure_lines(error: Exception) -> tuple[list[str], list[str]]:
+    """What was done in spite of an error, and what was not."""
+    if isinstance(error, PartialCleanupError):
+        failures = [f"cannot remove {failure.path}: {failure.error}" for failure in error.report.failures]
+        return report_result(error.report).lines, failures
+    if isinstance(error, OperationCancelled) and error.report is not None:
+        return [], [f"{error}: {_freed(error.report)}"]
+    return [], [_message(error)]
+
+
+def _failure_id(error: Exception) -> str:
+    if isinstance(error, PartialCleanupError):
+        return service.INCOMPLETE
+    if isinstance(error, OperationCancelled):
+        return service.CANCELLED
+    return service.FAILED
+
+
+def _logged(
+    lines: list[str], message_id: str | None, data: dict[str, Any], *, priority: int = service.INFO
+) -> bool:
+    """Writes lines to the journal, if that is where they would go anyway; says whether it did."""
+    if not service.stdout_is_journal():
+        return False
+    return service.log("\n".join(map(_printable, lines)), message_id, data, priority=priority)
 
 
 def follow_locale() -> None:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Callable
 
 from ..cancellation import CancellationToken
-from ..progress import terminal_bar
+from .output import progress_display
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -58,13 +58,13 @@ class WorkSignals:
         """Gives the callback by which the process learns that the work rests, and can be stopped.
 
         Args:
-            bar: show a progress bar, if stderr is a terminal.
+            bar: draw a progress bar, if stderr is a terminal.
         """
-        with terminal_bar(show=bar) as drawn:
+        with progress_display(bar=bar) as shown:
 
             def see(progress: Progress) -> None:
-                if drawn is not None:
-                    drawn(progress)
+                if shown is not None:
+                    shown(progress)
                 if progress.phase == "paused":
                     os.kill(os.getpid(), signal.SIGSTOP)
                     self.token.resume()

@@ -1,0 +1,131 @@
+"""The units for systemd, as systemd's own tools see them."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from ostree_sweep import OstreeSweepError, units
+from support.sysroots import BRANCH, COMMAND, Sysroot
+
+NAMES = ("ostree-sweep-cleanup.service", "ostree-sweep-cleanup.timer", "ostree-sweep-finalized.service")
+# systemd's own targets and services that ours name.
+SYSTEM_UNITS = Path("/usr/lib/systemd/system")
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A system in which the command is installed in /usr/local."""
+    binaries = tmp_path / "usr/local/bin"
+    binaries.mkdir(parents=True)
+    shutil.copy("/bin/true", binaries / "ostree-sweep")
+    return tmp_path
+
+
+def systemd(*command: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False, timeout=60)
+
+
+def test_the_units_run_the_installed_command(root: Path) -> None:
+    done = systemd(COMMAND, "install-units", f"--root={root}", "--prefix=/usr/local")
+    assert done.returncode == 0, done.stderr
+
+    written = {str(Path(line).relative_to(root / "usr/local/lib/systemd")) for line in done.stdout.split()}
+    assert written == {"system-preset/90-ostree-sweep.preset", *(f"system/{name}" for name in NAMES)}
+    for line in done.stdout.split():
+        for setting in Path(line).read_text(encoding="ascii").splitlines():
+            if setting.startswith("Exec"):
+                assert setting.split("=", 1)[1].startswith("/usr/local/bin/ostree-sweep ")
+            assert "@" not in setting.replace("@system-service @mount", "")
+
+
+def test_units_that_would_run_nothing_are_not_written(root: Path) -> None:
+    with pytest.raises(OstreeSweepError, match="usr/bin/ostree-sweep"):
+        units.install(root)
+    with pytest.raises(ValueError, match="absolute"):
+        units.install(root, "usr/local")
+    assert not list(root.rglob("systemd"))
+
+
+def test_nothing_is_turned_on_until_somebody_says_so(root: Path) -> None:
+    units.install(root, "/usr/local")
+
+    def states() -> list[str]:
+        assert systemd("systemctl", f"--root={root}", "preset", *NAMES).returncode == 0
+        return systemd("systemctl", f"--root={root}", "is-enabled", *NAMES).stdout.split()
+
+    assert states() == ["disabled"] * 3
+    distributor = root / "usr/lib/systemd/system-preset/50-distributor.preset"
+    distributor.parent.mkdir(parents=True)
+    distributor.write_text("enable ostree-sweep-cleanup.service\nenable ostree-sweep-finalized.service\n")
+    assert states() == ["enabled", "disabled", "enabled"]
+    wanted = {
+        str(path.relative_to(root / "etc/systemd/system")) for path in root.glob("etc/systemd/system/*/*")
+    }
+    assert wanted == {
+        "multi-user.target.wants/ostree-sweep-cleanup.service",
+        "ostree-finalize-staged.service.wants/ostree-sweep-finalized.service",
+    }
+
+
+def test_systemd_finds_no_fault(root: Path) -> None:
+    units.install(root, "/usr/local")
+    shutil.copytree(SYSTEM_UNITS, root / "usr/lib/systemd/system", symlinks=True)
+    (root / "bin").mkdir()
+    done = systemd("systemd-analyze", "verify", f"--root={root}", "--man=no", *NAMES)
+    # About the system's own units it may say what it likes: their programs aren't there.
+    said = [line for line in done.stderr.splitlines() if "ostree-sweep" in line]
+    assert said == []
+
+
+@pytest.mark.parametrize("name", ["ostree-sweep-cleanup.service", "ostree-sweep-finalized.service"])
+def test_the_sandbox_is_as_tight_as_it_was(root: Path, name: str) -> None:
+    """docs/systemd.md says what the rest is needed for."""
+    units.install(root, "/usr/local")
+    unit = root / "usr/local/lib/systemd/system" / name
+    done = systemd("systemd-analyze", "security", "--offline=true", "--threshold=25", "--no-pager", unit)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.needs_root
+def test_the_stamp_is_written_only_after_a_finalization(tmp_path: Path) -> None:
+    sysroot = Sysroot.create(tmp_path / "sysroot")
+    sysroot.deploy(1)
+    booted = sysroot.deploy(2)
+    sysroot.commit(3)
+    stamp = f"{COMMAND} stamp --if-pending"
+
+    def asked(script: str) -> bool:
+        sysroot.boot(booted, f"ostree admin deploy --stage {BRANCH}\n{script}\n{stamp}")
+        return sysroot.stamp.exists()
+
+    assert not asked("")
+    assert not asked("touch /run/ostree/staged-deployment-locked; ostree admin finalize-staged")
+    assert not asked("ostree admin undeploy 0; ostree admin finalize-staged")
+    assert not asked("chattr +i /sysroot/boot; ! ostree admin finalize-staged; chattr -i /sysroot/boot")
+    assert asked("ostree admin finalize-staged")
+
+
+@pytest.mark.needs_root
+def test_at_shutdown_nothing_is_deleted_without_stamp_and_plan(tmp_path: Path) -> None:
+    sysroot = Sysroot.create(tmp_path / "sysroot")
+    sysroot.deploy(1)
+    booted = sysroot.deploy(2)
+    sysroot.commit(3)
+    before = sysroot.objects()
+    apply = f"{COMMAND} apply --auto --impact=full --time-budget=60"
+    stage = f"ostree admin deploy --stage {BRANCH}; {COMMAND} plan >/dev/null"
+    fails = f"{stage}; chattr +i /sysroot/boot; ! ostree admin finalize-staged; chattr -i /sysroot/boot"
+
+    def said(script: str) -> str:
+        return sysroot.boot(booted, script).stdout.splitlines()[-1]
+
+    assert said(f"{fails}; {COMMAND} stamp --if-pending; {apply}") == "No cleanup needed."
+    assert sysroot.objects() >= before
+    done = said(f"{stage}; ostree admin finalize-staged; {COMMAND} stamp --if-pending; {apply}")
+    assert done.startswith("Deleted ")
+    assert not sysroot.stamp.exists()
+    assert said(apply) == "No cleanup needed."
