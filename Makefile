@@ -85,6 +85,7 @@ bench: build ## measure side by side with ostree and flatpak
 	$(BIN)/python benches/side_by_side.py
 	$(BIN)/python benches/waiting.py
 	$(BIN)/python benches/plans.py
+	$(BIN)/python benches/foreground.py
 
 clean: ## remove all that was built
 	cargo clean

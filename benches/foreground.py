@@ -14,6 +14,7 @@ import dataclasses
 import json
 import os
 import random
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -135,18 +136,24 @@ def watched(kind: str, directory: Path) -> Iterator[list[tuple[float, float]]]:
     felt += [(start, latency) for start, latency in json.loads(printed) if start > 0]
 
 
+def delete(command: Command, root: Path) -> float:
+    """Runs a deletion; returns how many seconds it took."""
+    start = time.perf_counter()
+    environment = {**os.environ, "OSTREE_REPO": str(root / "repo")}
+    command = [root / "repo" if part == "REPO" else part for part in command]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=environment)
+    return time.perf_counter() - start
+
+
 def beside(command: Command | None, kind: str, root: Path, seconds: float) -> Felt:
     """What the foreground feels beside a deletion; None: beside nothing."""
     with watched(kind, root) as latencies:
-        start = time.perf_counter()
+        took = []
         if command is None:
             time.sleep(seconds)
         else:
-            environment = {**os.environ, "OSTREE_REPO": str(root / "repo")}
-            command = [root / "repo" if part == "REPO" else part for part in command]
-            subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=environment)
-        took = time.perf_counter() - start
-    return Felt(latencies, [took])
+            took.append(delete(command, root))
+    return Felt(latencies, took)
 
 
 def measure(
@@ -174,7 +181,7 @@ def table(title: str, measured: Mapping[str, Felt]) -> None:
     for name, felt in measured.items():
         shares = [felt.quantile(share) for share in (0.5, 0.99, 0.999, 1)]
         ratios = [felt.quantile(share) / alone.quantile(share) for share in (0.99, 1)]
-        took = f"{sorted(felt.seconds)[len(felt.seconds) // 2]:.1f} s" if name != "alone" else "-"
+        took = f"{statistics.median(felt.seconds):.1f} s" if felt.seconds else "-"
         cells = [
             name,
             f"{len(felt.latencies):,}",
@@ -189,22 +196,46 @@ def picture(title: str, path: Path, measured: Mapping[str, Felt]) -> None:
     """Draws the longest latency in each half second of the last round."""
     import pygal
 
-    chart = pygal.XY(
+    chart = pygal.Line(
         title=f"{title}: the longest call in each half second",
         x_title="seconds since the deletion began",
         y_title="milliseconds",
         logarithmic=True,
         stroke=False,
         dots_size=2,
+        show_x_guides=False,
+        x_labels_major_every=20,
+        show_minor_x_labels=False,
+        truncate_label=-1,
         js=[],
         style=pygal.style.CleanStyle,
     )
+    end = 0
     for name, felt in measured.items():
         longest: dict[int, float] = {}
         for start, latency in felt.latencies[-felt.last :]:
             longest[int(start * 2)] = max(longest.get(int(start * 2), 0), latency)
-        chart.add(name, [(half / 2, round(latency * 1000, 2)) for half, latency in longest.items()])
+        chart.add(name, [round(longest[half] * 1000, 2) for half in sorted(longest)])
+        end = max(end, max(longest))
+    chart.x_labels = [f"{half / 2:.0f}" for half in range(end + 1)]
     chart.render_to_file(path)
+
+
+def durations(file_system: str, commands: Mapping[str, Command], image: Image, rounds: int) -> None:
+    """Prints how long deletions take with nothing beside them."""
+    taken: dict[str, list[float]] = {name: [] for name in commands}
+    for _ in range(rounds):
+        for name, command in commands.items():
+            with image.copy(None) as root:
+                taken[name].append(delete(command, root))
+    print(f"\n### {file_system}, fast disk, nothing beside it\n")
+    print("| | median | min to max |")
+    print("|---|---:|---:|")
+    for name, seconds in taken.items():
+        print(
+            f"| {name} | {statistics.median(seconds):.2f} s | {min(seconds):.2f} to {max(seconds):.2f} |",
+            flush=True,
+        )
 
 
 def main() -> None:
@@ -212,7 +243,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--dir", type=Path, help="where to work: the file system that is measured")
     parser.add_argument("--rounds", type=int, default=3, help="runs of each deletion (default: 3)")
-    parser.add_argument("--seconds", type=float, default=10, help="time alone in each round (default: 10)")
+    parser.add_argument("--seconds", type=float, default=30, help="time alone in each round (default: 30)")
     parser.add_argument("--directories", type=int, default=DIRECTORIES, help="size of the repository")
     parser.add_argument("--pictures", type=Path, metavar="DIR", help="draw latencies over time")
     parser.add_argument("--variants", nargs="*", metavar="NAME", help="what each part of pacing does, alone")
@@ -242,6 +273,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=arguments.dir) as place:
         for file_system in arguments.file_systems:
             image = Image(Path(place, file_system), file_system, 4096, fill)
+            durations(file_system, commands, image, arguments.rounds)
             for disk in arguments.disks:
                 for kind in arguments.kinds:
                     measured = measure(

@@ -122,14 +122,15 @@ impl<'a> Pace<'a> {
         }
         if let Some(batch) = self.effort.manners.batch {
             // Whoever completes the batch syncs; the others go on with the next.
+            let size = self.batch.load(Ordering::Relaxed);
             let gathered = self.unsynced.fetch_add(1, Ordering::Relaxed) + 1;
-            if gathered == self.batch.load(Ordering::Relaxed) {
-                self.unsynced.fetch_sub(gathered, Ordering::Relaxed);
+            if gathered >= size && self.unsynced.swap(0, Ordering::Relaxed) >= size {
                 self.sync(batch, directory);
             }
         }
         if self.others_wait() {
-            self.lock().catch_breath(MOMENT);
+            let mut state = self.lock();
+            std::thread::sleep(state.rest_due(MOMENT));
         }
     }
 
@@ -149,7 +150,7 @@ impl<'a> Pace<'a> {
             self.listen(&mut state)?;
         }
         if self.others_wait() {
-            state.catch_breath(LONGEST_REST);
+            self.control.sleep(state.rest_due(LONGEST_REST))?;
         }
         Ok(())
     }
@@ -160,7 +161,10 @@ impl<'a> Pace<'a> {
         let start = Instant::now();
         // It is for the pace only: where order depends on it, there is a barrier.
         let _ = rustix::fs::fsync(directory);
-        let took = start.elapsed();
+        self.learn(batch, start.elapsed());
+    }
+
+    fn learn(&self, batch: Batch, took: Duration) {
         let mut state = self.lock();
         state.quickest = state.quickest.min(took);
         // On a slow disk even the smallest batch takes longer than is wanted.
@@ -221,22 +225,92 @@ impl State {
         self.listened.is_none_or(|last| last.elapsed() > LISTEN_EVERY)
     }
 
-    /// Spreads work out.
-    fn catch_breath(&mut self, longest: Duration) {
+    /// How long to rest after one more file, if others wait for the disk.
+    fn rest_due(&mut self, longest: Duration) -> Duration {
         self.stint += 1;
         if self.stint < STINT {
-            return;
+            return Duration::ZERO;
         }
         self.owed = (self.owed + self.rested.elapsed() * REST).min(LONGEST_REST);
         let rest = self.owed.min(longest);
-        std::thread::sleep(rest);
         self.owed -= rest;
         self.stint = 0;
-        self.rested = Instant::now();
+        self.rested = Instant::now() + rest;
+        rest
     }
 }
 
 /// How many files may be deleted in one slice: what the rate allows in a tenth of a second.
 fn portion(effort: &Effort) -> i64 {
     effort.unlinks_per_s.map_or(i64::MAX, |rate| i64::from(rate.get()).div_euclid(10).max(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::effort::Impact;
+
+    #[test]
+    fn batches_grow_while_syncs_are_quick_and_shrink_when_they_are_not() {
+        let control = Control::new();
+        let effort = Effort::new(Impact::Idle);
+        let batch = effort.manners.batch.unwrap();
+        let pace = Pace::new(&effort, &control);
+        let size = || pace.batch.load(Ordering::Relaxed);
+        assert_eq!(size(), batch.least);
+        for _ in 0..100 {
+            pace.learn(batch, batch.sync / 2);
+        }
+        assert_eq!(size(), batch.most);
+        pace.learn(batch, batch.sync * 2);
+        assert_eq!(size(), batch.most / 2);
+        for _ in 0..100 {
+            pace.learn(batch, batch.sync * 2);
+        }
+        assert_eq!(size(), batch.least);
+    }
+
+    #[test]
+    fn on_a_slow_disk_the_measure_is_what_it_can_do() {
+        let control = Control::new();
+        let effort = Effort::new(Impact::Idle);
+        let batch = effort.manners.batch.unwrap();
+        let pace = Pace::new(&effort, &control);
+        for _ in 0..100 {
+            pace.learn(batch, batch.sync * 5);
+        }
+        assert_eq!(pace.batch.load(Ordering::Relaxed), batch.most);
+    }
+
+    #[test]
+    fn rest_is_seven_times_the_work_and_what_is_owed_is_not_forgotten() {
+        let control = Control::new();
+        let pace = Pace::new(&Effort::new(Impact::Idle), &control);
+        let mut state = pace.lock();
+        for _ in 1..STINT {
+            assert_eq!(state.rest_due(MOMENT), Duration::ZERO);
+        }
+        state.rested = Instant::now() - Duration::from_millis(30);
+        assert_eq!(state.rest_due(MOMENT), MOMENT);
+        let owed = Duration::from_millis(30) * REST - MOMENT;
+        assert!(state.owed >= owed && state.owed <= LONGEST_REST, "{:?}", state.owed);
+    }
+
+    #[test]
+    fn a_slice_gets_a_tenth_of_what_a_second_may_have() {
+        let control = Control::new();
+        let rate = std::num::NonZeroU32::new(25);
+        let effort = Effort { unlinks_per_s: rate, ..Effort::new(Impact::Full) };
+        let pace = Pace::new(&effort, &control);
+        let directory =
+            rustix::fs::open("/", rustix::fs::OFlags::DIRECTORY, rustix::fs::Mode::empty()).unwrap();
+        pace.deleted(&directory);
+        assert!(!pace.wants_rest());
+        pace.deleted(&directory);
+        assert!(pace.wants_rest());
+        let start = Instant::now();
+        pace.rest().unwrap();
+        assert!(!pace.wants_rest());
+        assert!(start.elapsed() >= Duration::from_millis(70));
+    }
 }
