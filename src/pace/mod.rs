@@ -26,6 +26,9 @@ const GAP: Duration = Duration::from_millis(10);
 const LISTEN_EVERY: Duration = Duration::from_secs(1);
 const LISTEN: Duration = Duration::from_millis(100);
 
+/// What our other threads are at is over by then.
+const HUSH: Duration = Duration::from_millis(20);
+
 /// Others are done only once they were not heard for so many times.
 const QUIET: u32 = 3;
 
@@ -198,6 +201,7 @@ impl<'a> Pace<'a> {
 
     /// Does nothing for a while, and finds out whether others wait for the disk then.
     fn listen(&self, state: &mut State) -> Result<()> {
+        self.control.sleep(HUSH)?;
         let pressure = Pressure::begin();
         self.control.sleep(LISTEN)?;
         let busy = if pressure.map_or(state.slow, |pressure| pressure.is_high()) {
