@@ -1,5 +1,5 @@
 SYSTEM_PACKAGES = ostree libostree-dev pkg-config gcc g++ libc6-dev python3-venv python3-dev \
-	e2fsprogs xfsprogs btrfs-progs attr util-linux strace flatpak
+	e2fsprogs xfsprogs btrfs-progs attr util-linux strace flatpak man-db bash zsh fish
 
 PYTHON = python3
 BIN = .venv/bin
@@ -7,11 +7,12 @@ SOURCES = Cargo.toml Cargo.lock pyproject.toml $(shell find src -name '*.rs')
 NIGHTLY = nightly
 CARGO_FUZZ = 0.13.1
 FUZZ_SECONDS = 60
+DIST = dist
 SUDO = $(if $(filter 0,$(shell id -u)),,sudo)
 
 .DEFAULT_GOAL = help
 .DELETE_ON_ERROR:
-.PHONY: help deps build demo test test-long killable fuzz lint bench clean
+.PHONY: help deps build wheel demo test test-long killable fuzz lint bench clean
 
 help: ## show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,6 +37,11 @@ $(BIN)/ostree-sweep: .venv/installed $(SOURCES)
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --require-hashes --requirement $<
 	@touch $@
+
+wheel: build ## build the wheel and the source distribution into dist
+	rm -rf $(DIST)
+	$(BIN)/maturin sdist --out $(DIST)
+	$(BIN)/maturin build --release --locked --out $(DIST)
 
 demo: build ## update, finalize and clean up a real sysroot, from beginning to end
 	demo/demo.sh
@@ -68,6 +74,7 @@ lint: build ## check format, lints and types
 	cargo fmt --check --manifest-path fuzz/Cargo.toml
 	cargo metadata --locked --format-version 1 --manifest-path fuzz/Cargo.toml >/dev/null
 	cargo clippy --all-targets --all-features --locked -- -D warnings
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
