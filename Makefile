@@ -8,11 +8,12 @@ NIGHTLY = nightly
 CARGO_FUZZ = 0.13.1
 FUZZ_SECONDS = 60
 DIST = dist
+SHARE = $(DIST)/share
 SUDO = $(if $(filter 0,$(shell id -u)),,sudo)
 
 .DEFAULT_GOAL = help
 .DELETE_ON_ERROR:
-.PHONY: help deps build wheel demo test test-long killable fuzz lint bench clean
+.PHONY: help deps build wheel share demo test test-long killable fuzz lint bench clean
 
 help: ## show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,6 +43,17 @@ wheel: build ## build the wheel and the source distribution into dist
 	rm -rf $(DIST)
 	$(BIN)/maturin sdist --out $(DIST)
 	$(BIN)/maturin build --release --locked --out $(DIST)
+
+share: build ## write the man page and the shells' completions into dist/share
+	mkdir -p $(addprefix $(SHARE)/,man/man1 bash-completion/completions zsh/site-functions fish/vendor_completions.d)
+	$(BIN)/argparse-manpage --module ostree_sweep.cli.arguments --function command_parser --prog ostree-sweep \
+		--project-name ostree-sweep --version "$$($(BIN)/ostree-sweep --version | cut -d ' ' -f 2)" \
+		--description 'clean up after OSTree updates, and prune OSTree repositories' \
+		--manual-title 'User Commands' --include packaging/man-sections.txt \
+		--output $(SHARE)/man/man1/ostree-sweep.1
+	$(BIN)/python packaging/completions.py bash >$(SHARE)/bash-completion/completions/ostree-sweep
+	$(BIN)/python packaging/completions.py zsh >$(SHARE)/zsh/site-functions/_ostree-sweep
+	$(BIN)/python packaging/completions.py fish >$(SHARE)/fish/vendor_completions.d/ostree-sweep.fish
 
 demo: build ## update, finalize and clean up a real sysroot, from beginning to end
 	demo/demo.sh
