@@ -1,5 +1,5 @@
 SYSTEM_PACKAGES = ostree libostree-dev pkg-config gcc g++ libc6-dev python3-venv python3-dev \
-	e2fsprogs xfsprogs btrfs-progs attr util-linux strace flatpak man-db bash zsh fish
+	e2fsprogs xfsprogs btrfs-progs attr util-linux strace flatpak man-db bash zsh fish python3-gi gir1.2-ostree-1.0
 
 PYTHON = python3
 BIN = .venv/bin
