@@ -11,9 +11,18 @@ DIST = dist
 SHARE = $(DIST)/share
 SUDO = $(if $(filter 0,$(shell id -u)),,sudo)
 
+# What the wheel links statically.
+LICENCES = { \
+	printf '%s\n' '\# Licences' '' \
+		"The wheel has Rust's standard library (MIT or Apache-2.0) and these crates in it, as \`make licences\` lists" \
+		'them. libostree and GLib (LGPL-2.1-or-later) are linked dynamically, and are not in it.' '' \
+		'| crate | licence |' '|---|---|'; \
+	cargo tree --locked --features python --edges normal,no-proc-macro --target x86_64-unknown-linux-gnu \
+		--prefix none --no-dedupe --format '| {p} | {l} |' | grep -v '^| ostree-sweep ' | LC_ALL=C sort -u; }
+
 .DEFAULT_GOAL = help
 .DELETE_ON_ERROR:
-.PHONY: help deps build wheel share demo test test-long killable fuzz lint bench clean
+.PHONY: help deps build wheel share docs licences demo test test-long killable fuzz lint bench clean
 
 help: ## show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -55,6 +64,12 @@ share: build ## write the man page and the shells' completions into dist/share
 	$(BIN)/python packaging/completions.py zsh >$(SHARE)/zsh/site-functions/_ostree-sweep
 	$(BIN)/python packaging/completions.py fish >$(SHARE)/fish/vendor_completions.d/ostree-sweep.fish
 
+docs: build ## write the API's reference into dist/docs
+	$(BIN)/pdoc --docformat google --output-directory $(DIST)/docs ostree_sweep '!ostree_sweep.cli' '!ostree_sweep.core'
+
+licences: ## list the licences of what the wheel links statically, in docs/licences.md
+	@$(LICENCES) >docs/licences.md
+
 demo: build ## update, finalize and clean up a real sysroot, from beginning to end
 	demo/demo.sh
 
@@ -86,6 +101,7 @@ lint: build ## check format, lints and types
 	cargo fmt --check --manifest-path fuzz/Cargo.toml
 	cargo metadata --locked --format-version 1 --manifest-path fuzz/Cargo.toml >/dev/null
 	cargo clippy --all-targets --all-features --locked -- -D warnings
+	@$(LICENCES) | diff docs/licences.md -
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
