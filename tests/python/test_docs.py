@@ -82,11 +82,11 @@ def test_policy_is_one(tmp_path: Path, example: Example) -> None:
     assert Policy.load(path).refs
 
 
-def test_all_examples_run() -> None:
-    """A block that says nothing of its language would be passed over."""
+def test_no_example_is_passed_over() -> None:
+    """What isn't run, as it needs more than a booted system, has to say so: it is `text`."""
     for example in examples():
         if re.search(r"^(ostree-sweep |import |from )", example.text, re.MULTILINE):
-            assert example.language in ("python", "sh"), str(example)
+            assert example.language in ("python", "sh", "text"), str(example)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.name))
