@@ -1,5 +1,6 @@
 SYSTEM_PACKAGES = ostree libostree-dev pkg-config gcc g++ libc6-dev python3-venv python3-dev \
-	e2fsprogs xfsprogs btrfs-progs attr util-linux strace flatpak systemd
+	e2fsprogs xfsprogs btrfs-progs attr util-linux strace flatpak systemd man-db bash zsh fish \
+	python3-gi gir1.2-ostree-1.0
 # What else the tests in a virtual machine need, which run as root.
 VM_PACKAGES = qemu-system-x86 debootstrap
 
@@ -9,11 +10,22 @@ SOURCES = Cargo.toml Cargo.lock pyproject.toml $(shell find src -name '*.rs')
 NIGHTLY = nightly
 CARGO_FUZZ = 0.13.1
 FUZZ_SECONDS = 60
+DIST = dist
+SHARE = $(DIST)/share
 SUDO = $(if $(filter 0,$(shell id -u)),,sudo)
+
+# What the wheel links statically.
+LICENCES = { \
+	printf '%s\n' '\# Licences' '' \
+		"The wheel has Rust's standard library (MIT or Apache-2.0) and these crates in it, as \`make licences\` lists" \
+		'them. libostree and GLib (LGPL-2.1-or-later) are linked dynamically, and are not in it.' '' \
+		'| crate | licence |' '|---|---|'; \
+	cargo tree --locked --features python --edges normal,no-proc-macro --target x86_64-unknown-linux-gnu \
+		--prefix none --no-dedupe --format '| {p} | {l} |' | grep -v '^| ostree-sweep ' | LC_ALL=C sort -u; }
 
 .DEFAULT_GOAL = help
 .DELETE_ON_ERROR:
-.PHONY: help deps deps-vm build demo test test-long test-vm killable fuzz lint bench clean
+.PHONY: help deps deps-vm build wheel share docs licences demo test test-long test-vm killable fuzz lint bench clean
 
 help: ## show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,6 +52,28 @@ $(BIN)/ostree-sweep: .venv/installed $(SOURCES)
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --require-hashes --requirement $<
 	@touch $@
+
+wheel: build ## build the wheel and the source distribution into dist
+	rm -rf $(DIST)
+	$(BIN)/maturin sdist --out $(DIST)
+	$(BIN)/maturin build --release --locked --out $(DIST)
+
+share: build ## write the man page and the shells' completions into dist/share
+	mkdir -p $(addprefix $(SHARE)/,man/man1 bash-completion/completions zsh/site-functions fish/vendor_completions.d)
+	$(BIN)/argparse-manpage --module ostree_sweep.cli.arguments --function command_parser --prog ostree-sweep \
+		--project-name ostree-sweep --version "$$($(BIN)/ostree-sweep --version | cut -d ' ' -f 2)" \
+		--description 'clean up after OSTree updates, and prune OSTree repositories' \
+		--manual-title 'User Commands' --include packaging/man-sections.txt \
+		--output $(SHARE)/man/man1/ostree-sweep.1
+	$(BIN)/python packaging/completions.py bash >$(SHARE)/bash-completion/completions/ostree-sweep
+	$(BIN)/python packaging/completions.py zsh >$(SHARE)/zsh/site-functions/_ostree-sweep
+	$(BIN)/python packaging/completions.py fish >$(SHARE)/fish/vendor_completions.d/ostree-sweep.fish
+
+docs: build ## write the API's reference into dist/docs
+	$(BIN)/pdoc --docformat google --output-directory $(DIST)/docs ostree_sweep '!ostree_sweep.cli' '!ostree_sweep.core'
+
+licences: ## list the licences of what the wheel links statically, in docs/licences.md
+	@$(LICENCES) >docs/licences.md
 
 demo: build ## update, finalize and clean up a real sysroot, from beginning to end
 	demo/demo.sh
@@ -76,6 +110,8 @@ lint: build ## check format, lints and types
 	cargo fmt --check --manifest-path fuzz/Cargo.toml
 	cargo metadata --locked --format-version 1 --manifest-path fuzz/Cargo.toml >/dev/null
 	cargo clippy --all-targets --all-features --locked -- -D warnings
+	@$(LICENCES) | diff docs/licences.md -
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy

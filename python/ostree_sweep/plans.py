@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+from . import log
 from .writable import physical_root, run_writable
 
 if TYPE_CHECKING:
@@ -165,6 +166,7 @@ class PlanPlaces:
             if path == _RUNTIME_PLACE:
                 os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
             run_writable(self._physical, partial(plan.write, path))
+            log.info("plan written: %s", path)
         return self.paths[-1]
 
     def snapshot(self) -> dict[str, tuple[int, int, int]]:
@@ -185,3 +187,4 @@ class PlanPlaces:
         for path, identity in self.snapshot().items():
             if known.get(path) == identity:
                 run_writable(self._physical, partial(os.unlink, path))
+                log.info("plan removed: %s", path)

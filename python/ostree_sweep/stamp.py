@@ -17,6 +17,7 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from . import log
 from .writable import physical_root, run_writable
 
 if TYPE_CHECKING:
@@ -98,6 +99,7 @@ class CleanupStamp:
         note = StampNote(_VERSION, _boot_id(), _now(), tuple(deployed))
         line = json.dumps(dataclasses.asdict(note)) + "\n"
         run_writable(self._directory, lambda: self._replace(line.encode()))
+        log.info("cleanup requested: %s", self.path)
         return note
 
     def read(self) -> StampSnapshot | None:
@@ -119,9 +121,11 @@ class CleanupStamp:
             OSError: the stamp can't be removed.
         """
         try:
-            return run_writable(self._directory, lambda: self._remove(expected))
+            removed = run_writable(self._directory, lambda: self._remove(expected))
         except FileNotFoundError:
             return False
+        log.info("stamp removed: %s" if removed else "stamp stays, as somebody asked again: %s", self.path)
+        return removed
 
     def _replace(self, content: bytes) -> None:
         scratch = self._scratch_name()

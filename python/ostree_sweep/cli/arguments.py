@@ -40,7 +40,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         UsageError: they make no sense.
         SystemExit: `--help` or `--version` was answered.
     """
-    return _parser().parse_args(_command_first(arguments))
+    return command_parser().parse_args(_command_first(arguments))
 
 
 def _command_first(arguments: Sequence[str]) -> list[str]:
@@ -53,7 +53,8 @@ def _command_first(arguments: Sequence[str]) -> list[str]:
     return ordered
 
 
-def _parser() -> argparse.ArgumentParser:
+def command_parser() -> argparse.ArgumentParser:
+    """The parser of all commands."""
     parser = _Parser(
         prog="ostree-sweep",
         description="Clean up after OSTree updates, and prune OSTree repositories.",

@@ -1,0 +1,157 @@
+"""The wheel and the source distribution: what is in them, and that they work where nothing else is."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+from elftools.elf.dynamic import DynamicSection
+from elftools.elf.elffile import ELFFile
+
+from support.samples import ostree
+from support.sysroots import PROJECT, output
+
+LONG = os.environ.get("OSTREE_SWEEP_LONG") == "1"
+
+# What a host of libostree has anyway; beside these a wheel may need the C library only.
+HOST_LIBRARIES = {"libostree-1.so.1", "libgio-2.0.so.0", "libgobject-2.0.so.0", "libglib-2.0.so.0"}
+C_LIBRARIES = ("libc.so", "libm.so", "libgcc_s.so", "ld-linux")
+
+# Covers a directory with itself, but for one library, for the command's eyes only.
+WITHOUT_LIBRARY = """
+directory=$1 library=$2
+shift 2
+mount -t tmpfs tmpfs /mnt
+mkdir /mnt/upper /mnt/work
+for path in "$directory/$library"*; do mknod "/mnt/upper/${path##*/}" c 0 0; done
+mount -t overlay -o "lowerdir=$directory,upperdir=/mnt/upper,workdir=/mnt/work" overlay "$directory"
+exec "$@"
+"""
+
+
+@pytest.fixture(scope="module")
+def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `make wheel` builds."""
+    directory = tmp_path_factory.mktemp("dist")
+    output("make", "-C", PROJECT, "wheel", f"DIST={directory}")
+    return directory
+
+
+@pytest.fixture(scope="module")
+def wheel(dist: Path) -> Path:
+    (wheel,) = dist.glob("*.whl")
+    return wheel
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The programs of an environment with nothing but the wheel and what it requires."""
+    return install(wheel, tmp_path_factory.mktemp("environment"))
+
+
+def install(package: Path, environment: Path) -> Path:
+    output(sys.executable, "-m", "venv", environment)
+    output(environment / "bin" / "python", "-m", "pip", "install", "--quiet", package)
+    return environment / "bin"
+
+
+def assert_works(programs: Path, place: Path) -> None:
+    """Asks for the version, and prunes a repository with one live and one orphaned commit."""
+    command = programs / "ostree-sweep"
+    assert output(command, "--version").startswith("ostree-sweep 0.")
+    repo, tree = place / "repo", place / "tree"
+    tree.mkdir()
+    ostree("init", "--mode=bare-user", f"--repo={repo}")
+    for branch in ("live", "dead"):
+        (tree / "file").write_text(branch, encoding="ascii")
+        ostree("commit", f"--repo={repo}", f"--branch={branch}", tree)
+    ostree("refs", f"--repo={repo}", "--delete", "dead")
+    assert "Deleted 3 objects" in output(command, "prune", f"--repo={repo}", "--refs-only")
+    ostree("fsck", f"--repo={repo}", "--quiet")
+    assert "Would delete" not in output(command, "prune", f"--repo={repo}", "--refs-only", "--dry-run")
+
+
+def test_wheel_is_for_every_python(wheel: Path) -> None:
+    assert "-cp39-abi3-linux_" in wheel.name
+
+
+def test_wheel_is_the_package_alone(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+    assert {name.split("/")[0].split("-")[0] for name in names} == {"ostree_sweep"}
+    assert [name for name in names if ".so" in name] == ["ostree_sweep/_core.abi3.so"]
+    modules = {
+        str(path.relative_to(PROJECT / "python"))
+        for path in (PROJECT / "python").rglob("*")
+        if path.suffix in (".py", ".pyi", ".typed") or path.name == "py.typed"
+    }
+    assert modules <= set(names)
+    assert {name.rsplit("/", 1)[1] for name in names if "/licenses/" in name} >= {
+        "LICENSE-APACHE",
+        "LICENSE-MIT",
+    }
+
+
+def test_wheel_is_small(wheel: Path) -> None:
+    assert wheel.stat().st_size < 2_000_000
+
+
+def test_wheel_needs_the_hosts_libraries(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive, archive.open("ostree_sweep/_core.abi3.so") as file:
+        core = ELFFile(file)
+        dynamic = core.get_section_by_name(".dynamic")
+        assert isinstance(dynamic, DynamicSection)
+        # elftools gives a tag an attribute of its kind's name.
+        needed = {vars(tag)["needed"] for tag in dynamic.iter_tags("DT_NEEDED")}
+        assert core.get_section_by_name(".symtab") is None, "the core isn't stripped"
+        assert core.get_section_by_name(".debug_info") is None, "the core isn't stripped"
+    assert needed >= HOST_LIBRARIES
+    assert all(name.startswith(C_LIBRARIES) for name in needed - HOST_LIBRARIES), needed
+    shown = output(Path(sys.executable).with_name("auditwheel"), "show", wheel)
+    assert "libostree-1.so.1" in shown
+    assert "libpython" not in shown
+
+
+def test_wheel_works(installed: Path, tmp_path: Path) -> None:
+    assert_works(installed, tmp_path)
+
+
+@pytest.mark.needs_root
+def test_without_libostree_the_package_to_install_is_named(installed: Path, tmp_path: Path) -> None:
+    maps = output(
+        installed / "python", "-c", "import ostree_sweep.core; print(open('/proc/self/maps').read())"
+    )
+    (library,) = {Path(line.split()[-1]) for line in maps.splitlines() if "/libostree-1.so.1" in line}
+
+    def hidden(*command: object) -> subprocess.CompletedProcess[str]:
+        hide = ["unshare", "--mount", "--", "sh", "-euc", WITHOUT_LIBRARY, "sh"]
+        words = [*hide, library.parent, "libostree-1.so.1", *command]
+        return subprocess.run(list(map(str, words)), capture_output=True, text=True, check=False)
+
+    command = installed / "ostree-sweep"
+    done = hidden(command, "prune", f"--repo={tmp_path}")
+    assert done.returncode == 1
+    assert "libostree-1.so.1 is missing" in done.stderr
+    assert "libostree-1-1" in done.stderr
+    assert "ostree-libs" in done.stderr
+    assert "Traceback" not in done.stderr
+    # What needs no libostree works without.
+    assert hidden(command, "--version").returncode == 0
+    assert hidden(command, "cleanup", "--auto", f"--sysroot={tmp_path}").stdout == "No cleanup needed.\n"
+
+
+def test_source_distribution_is_complete(dist: Path, tmp_path: Path) -> None:
+    (source,) = dist.glob("*.tar.gz")
+    with tarfile.open(source) as archive:
+        names = {name.split("/", 1)[1] for name in archive.getnames()}
+    ours = output("git", "-C", PROJECT, "ls-files", "src", "python").splitlines()
+    assert names >= {*ours, "Cargo.lock", "Cargo.toml", "pyproject.toml", "README.md", "LICENSE-MIT"}
+    assert not [name for name in names if name.endswith(".so") or name.startswith(("target", ".venv"))]
+    if LONG:
+        environment = tmp_path / "environment"
+        assert_works(install(source, environment), tmp_path)
