@@ -3,6 +3,8 @@ SYSTEM_PACKAGES = ostree libostree-dev pkg-config gcc g++ libc6-dev python3-venv
 	python3-gi gir1.2-ostree-1.0
 # What else the tests in a virtual machine need, which run as root.
 VM_PACKAGES = qemu-system-x86 debootstrap
+# For a slow disk to measure on.
+BENCH_PACKAGES = qemu-system-common
 
 PYTHON = python3
 BIN = .venv/bin
@@ -25,14 +27,16 @@ LICENCES = { \
 
 .DEFAULT_GOAL = help
 .DELETE_ON_ERROR:
-.PHONY: help deps deps-vm build wheel share docs licences demo test test-long test-vm killable fuzz lint bench clean
+.PHONY: help deps deps-vm deps-bench build wheel share docs licences demo test test-long test-vm killable fuzz lint \
+	bench clean
 
 help: ## show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 deps: ## install the system packages that are missing (Debian, Ubuntu)
 deps-vm: SYSTEM_PACKAGES += $(VM_PACKAGES)
-deps deps-vm:
+deps-bench: SYSTEM_PACKAGES += $(BENCH_PACKAGES)
+deps deps-vm deps-bench:
 	@missing=$$(for package in $(SYSTEM_PACKAGES); do \
 		dpkg-query -W -f '$${Status}' $$package 2>/dev/null | grep -q 'ok installed' || echo $$package; \
 	done); \
@@ -117,7 +121,7 @@ lint: build ## check format, lints and types
 	$(BIN)/mypy
 	$(BIN)/stubtest ostree_sweep._core
 
-bench: build ## measure side by side with ostree and flatpak
+bench: build deps-bench ## measure side by side with ostree and flatpak
 	$(BIN)/python benches/side_by_side.py
 	$(BIN)/python benches/waiting.py
 	$(BIN)/python benches/plans.py

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 import subprocess
 import tempfile
 import time
@@ -87,10 +86,3 @@ def _throttled(image: Path, iops: int) -> Iterator[Path]:
 
 def _run(*command: str | Path) -> str:
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
-
-
-def need() -> None:
-    """Says what is missing, if anything is."""
-    missing = [tool for tool in ("losetup", "qemu-storage-daemon") if shutil.which(tool) is None]
-    if missing:
-        raise SystemExit(f"not found: {', '.join(missing)}")
