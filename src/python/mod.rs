@@ -18,7 +18,7 @@ mod _core {
     use pyo3::prelude::*;
 
     use super::errors::to_python;
-    use super::reports::{PlanDict, PruneDict, StatusDict};
+    use super::reports::{PlanDict, PruneDict, StatusDict, UsageDict, WhyDict};
     use super::supervise::{supervise, Callbacks};
     use crate::control::Control;
     use crate::mark::retention::{Keep, Retention};
@@ -27,7 +27,8 @@ mod _core {
     use crate::repo::config::LockTimeout;
     use crate::repo::object::Checksum;
     use crate::repo::Repo;
-    use crate::sysroot::CleanupOptions;
+    use crate::sysroot::{CleanupOptions, Place};
+    use crate::view::ViewOptions;
     use crate::workers::Impact;
 
     /// There are no more object directories than this to work on at a time.
@@ -261,6 +262,45 @@ mod _core {
     }
 
     #[pyfunction]
+    #[pyo3(signature = (path, *, is_sysroot, depth, lock_timeout_s, cancelled, progress))]
+    fn usage(
+        py: Python,
+        path: PathBuf,
+        is_sysroot: bool,
+        depth: i64,
+        lock_timeout_s: Option<f64>,
+        cancelled: Option<Py<PyAny>>,
+        progress: Option<Py<PyAny>>,
+    ) -> PyResult<UsageDict> {
+        let options = parse_view(depth, lock_timeout_s)?;
+        let place = if is_sysroot { Place::Sysroot(&path) } else { Place::Repo(&path) };
+        let callbacks = Callbacks { cancelled, progress, names: None };
+        let work = |control: &Control, _: Option<Observer>| crate::sysroot::usage(place, options, control);
+        Ok(supervise(py, &callbacks, Impact::Balanced, work)?.into())
+    }
+
+    #[pyfunction]
+    #[pyo3(signature = (path, *, name, is_sysroot, depth, lock_timeout_s, cancelled, progress))]
+    #[allow(clippy::too_many_arguments)]
+    fn why(
+        py: Python,
+        path: PathBuf,
+        name: String,
+        is_sysroot: bool,
+        depth: i64,
+        lock_timeout_s: Option<f64>,
+        cancelled: Option<Py<PyAny>>,
+        progress: Option<Py<PyAny>>,
+    ) -> PyResult<WhyDict> {
+        let options = parse_view(depth, lock_timeout_s)?;
+        let place = if is_sysroot { Place::Sysroot(&path) } else { Place::Repo(&path) };
+        let callbacks = Callbacks { cancelled, progress, names: None };
+        let work =
+            |control: &Control, _: Option<Observer>| crate::sysroot::why(place, &name, options, control);
+        Ok(supervise(py, &callbacks, Impact::Balanced, work)?.into())
+    }
+
+    #[pyfunction]
     fn format_size(size: u64) -> String {
         glib::format_size(size).into()
     }
@@ -294,6 +334,11 @@ mod _core {
             ),
         };
         Ok(Keep { depth, since })
+    }
+
+    fn parse_view(depth: i64, lock_timeout_s: Option<f64>) -> PyResult<ViewOptions> {
+        let depth = parse_keep((depth, None))?.depth;
+        Ok(ViewOptions { depth, lock_timeout: parse_timeout(lock_timeout_s)? })
     }
 
     fn parse_checksum(text: &str) -> PyResult<Checksum> {
