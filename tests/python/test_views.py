@@ -90,7 +90,7 @@ def freed_by_ostree(path: Path, depth: int, *dropped: str) -> tuple[int, int]:
 
 
 def whole_repositories() -> st.SearchStrategy[Description]:
-    """Without partial commits, beside which `ostree` deletes too much, and without commits lost."""
+    """Without partial commits, beside which `ostree` deletes too much."""
 
     def is_whole(step: object) -> bool:
         return not isinstance(step, Pull) or step.part == "whole"
