@@ -47,7 +47,7 @@ pub fn commit(data: &[u8]) {
 pub fn dirtree(data: &[u8]) {
     let value = variant(data, "(a(say)a(sayay))");
     let mut found = Vec::new();
-    match variant::dirtree(data, |child| found.push(child)) {
+    match variant::dirtree(data, |_, child| found.push(child)) {
         Ok(()) => {
             let files = value.child_value(0).iter().map(|file| checksum(&file, 1).map(Child::File)).collect();
             let directories = value

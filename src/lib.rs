@@ -11,6 +11,7 @@
 //! * [`sweep`] deletes the rest.
 //! * [`prune`](mod@prune) is the one file that knows the order of phases and locks.
 //! * [`plan`] remembers what is to go, so that it can be swept later without a crawl.
+//! * [`view`] tells what holds space: which roots keep an object, and what each of them holds alone.
 //! * [`sysroot`] does for a whole sysroot what `ostree admin cleanup` does.
 //! * [`control`], [`effort`], [`report`] and [`error`] are what goes in and comes out along the way.
 //!
@@ -31,6 +32,7 @@ pub mod repo;
 pub mod report;
 mod sweep;
 pub mod sysroot;
+pub mod view;
 mod workers;
 
 pub use control::Control;

@@ -22,6 +22,7 @@ from .plans import Dropped, ObjectTotal, PlanRoot, PrunePlan
 from .progress import Progress
 from .reports import CleanupReport, Failure, ObjectTally, PruneReport
 from .retention import Keep, Policy
+from .views import Explanation, Holder, Usage, Way, usage, why
 
 __all__ = [
     "Cancellable",
@@ -29,7 +30,9 @@ __all__ = [
     "CleanupReport",
     "CorruptRepoError",
     "Dropped",
+    "Explanation",
     "Failure",
+    "Holder",
     "Keep",
     "LockTimeoutError",
     "NotARepoError",
@@ -45,9 +48,13 @@ __all__ = [
     "PruneReport",
     "StalePlanError",
     "UnsupportedRepoError",
+    "Usage",
+    "Way",
     "apply",
     "auto_cleanup",
     "cleanup",
     "plan",
     "prune",
+    "usage",
+    "why",
 ]

@@ -16,6 +16,8 @@ __all__ = [
     "plan_sysroot",
     "prune",
     "status",
+    "usage",
+    "why",
 ]
 
 _StrPath: TypeAlias = str | PathLike[str]
@@ -104,6 +106,35 @@ class _PlanSummary(TypedDict):
     dropped: list[_Dropped]
     by_type: dict[str, _Total]
 
+class _Holder(TypedDict):
+    kind: Literal["deployment", "remote", "ref"]
+    name: str
+    commit: str | None
+    exclusive: _Total
+    shared: _Total
+
+class _Usage(TypedDict):
+    holders: list[_Holder]
+    total: _Total
+    garbage: _Total
+
+class _Way(TypedDict):
+    kind: Literal["deployment", "ref"]
+    name: str
+    commit: str
+    generation: int
+    path: str | None
+
+class _Why(TypedDict):
+    object: str
+    place: Literal["here", "parent", "nowhere"]
+    parent: str | None
+    bytes: int | None
+    kept_by: list[_Way]
+    dropped_with: list[str]
+    beyond_depth_of: list[str]
+    missing: list[str]
+
 @final
 class Plan:
     @staticmethod
@@ -156,5 +187,22 @@ def cleanup(
     callbacks: _Callbacks,
 ) -> _PruneReport: ...
 def status(sysroot: _StrPath) -> _Status: ...
+def usage(
+    path: _StrPath,
+    *,
+    is_sysroot: bool,
+    depth: int,
+    effort: _Effort,
+    callbacks: _Callbacks,
+) -> _Usage: ...
+def why(
+    path: _StrPath,
+    *,
+    name: str,
+    is_sysroot: bool,
+    depth: int,
+    effort: _Effort,
+    callbacks: _Callbacks,
+) -> _Why: ...
 def parse_date(text: str) -> int: ...
 def format_size(size: int) -> str: ...

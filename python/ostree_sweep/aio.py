@@ -13,7 +13,7 @@ import functools
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Callable, TypeVar, cast
 
-from . import api
+from . import api, views
 from .cancellation import CancellationToken
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 _Report = TypeVar("_Report")
 
-__all__ = ["apply", "auto_cleanup", "cleanup", "plan", "prune"]
+__all__ = ["apply", "auto_cleanup", "cleanup", "plan", "prune", "usage", "why"]
 
 
 def _awaitable(call: Callable[_P, _Report]) -> Callable[_P, Coroutine[Any, Any, _Report]]:
@@ -94,3 +94,5 @@ auto_cleanup = _awaitable(api.auto_cleanup)
 cleanup = _awaitable(api.cleanup)
 plan = _awaitable(api.plan)
 prune = _awaitable(api.prune)
+usage = _awaitable(views.usage)
+why = _awaitable(views.why)

@@ -5,7 +5,19 @@ Raises:
 """
 
 try:
-    from ._core import Plan, apply, cleanup, format_size, parse_date, plan_repo, plan_sysroot, prune, status
+    from ._core import (
+        Plan,
+        apply,
+        cleanup,
+        format_size,
+        parse_date,
+        plan_repo,
+        plan_sysroot,
+        prune,
+        status,
+        usage,
+        why,
+    )
 except ImportError as error:
     if "libostree-1.so" not in str(error):
         raise
@@ -25,4 +37,6 @@ __all__ = [
     "plan_sysroot",
     "prune",
     "status",
+    "usage",
+    "why",
 ]

@@ -80,6 +80,9 @@ def terminal_bar() -> Iterator[ProgressCallback | None]:
                 bar.set_description_str(phase, refresh=False)
             bar.total = progress.total
             bar.n = progress.done
-            bar.set_postfix_str(f"{tqdm.format_sizeof(progress.bytes_freed, 'B')} freed")
+            if progress.bytes_freed:
+                freed = f"{progress.bytes_freed / 2**20:.1f} MiB freed"
+                bar.set_postfix_str(freed, refresh=False)
+            bar.refresh()
 
         yield draw

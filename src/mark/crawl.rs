@@ -112,7 +112,7 @@ impl Worker<'_> {
             }
         };
         let decoded = if object.kind == ObjectType::DirTree {
-            variant::dirtree(&self.buffer, |child| match child {
+            variant::dirtree(&self.buffer, |_, child| match child {
                 Child::File(content) => visit(content, ObjectType::File),
                 Child::Directory(tree, meta) => {
                     visit(tree, ObjectType::DirTree);

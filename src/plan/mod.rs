@@ -80,7 +80,7 @@ pub struct Total {
 }
 
 impl Total {
-    fn add(&mut self, bytes: u64) {
+    pub(crate) fn add(&mut self, bytes: u64) {
         self.objects += 1;
         self.bytes += bytes;
     }

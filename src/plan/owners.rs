@@ -155,7 +155,7 @@ impl Walk<'_> {
         let mut children = Vec::new();
         let mut whole = self.repo.read_metadata(dirtree, &mut buffer).unwrap_or(false);
         if whole {
-            let decoded = variant::dirtree(&buffer, |child| match child {
+            let decoded = variant::dirtree(&buffer, |_, child| match child {
                 Child::File(file) => children.extend(self.number(ObjectName::new(file, ObjectType::File))),
                 Child::Directory(tree, meta) => whole &= self.add_directory(tree, meta, &mut children),
             });

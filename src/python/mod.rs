@@ -18,7 +18,7 @@ mod _core {
 
     use super::effort::EffortDict;
     use super::errors::to_python;
-    use super::reports::{PlanDict, PruneDict, StatusDict};
+    use super::reports::{PlanDict, PruneDict, StatusDict, UsageDict, WhyDict};
     use super::supervise::{supervise, Callbacks};
     use crate::control::Control;
     use crate::mark::retention::{Keep, Retention};
@@ -26,7 +26,8 @@ mod _core {
     use crate::prune::{announce_deletion, Observer, PlanUse, PruneOptions};
     use crate::repo::object::Checksum;
     use crate::repo::Repo;
-    use crate::sysroot::CleanupOptions;
+    use crate::sysroot::{CleanupOptions, Place};
+    use crate::view::ViewOptions;
 
     /// How much to keep of a history: `(depth, since)`, the depth -1 for all, the time in seconds since 1970.
     type KeepTuple = (i64, Option<u64>);
@@ -199,6 +200,43 @@ mod _core {
     }
 
     #[pyfunction]
+    #[pyo3(signature = (path, *, is_sysroot, depth, effort, callbacks))]
+    fn usage(
+        py: Python,
+        path: PathBuf,
+        is_sysroot: bool,
+        depth: i64,
+        effort: EffortDict,
+        callbacks: Callbacks,
+    ) -> PyResult<UsageDict> {
+        let depth = parse_depth(depth)?;
+        let place = if is_sysroot { Place::Sysroot(&path) } else { Place::Repo(&path) };
+        let work = |effort, control: &Control, _: Option<Observer>| {
+            crate::sysroot::usage(place, ViewOptions { depth, effort }, control)
+        };
+        Ok(supervise(py, &callbacks, &effort.parse()?, work)?.into())
+    }
+
+    #[pyfunction]
+    #[pyo3(signature = (path, *, name, is_sysroot, depth, effort, callbacks))]
+    fn why(
+        py: Python,
+        path: PathBuf,
+        name: String,
+        is_sysroot: bool,
+        depth: i64,
+        effort: EffortDict,
+        callbacks: Callbacks,
+    ) -> PyResult<WhyDict> {
+        let depth = parse_depth(depth)?;
+        let place = if is_sysroot { Place::Sysroot(&path) } else { Place::Repo(&path) };
+        let work = |effort, control: &Control, _: Option<Observer>| {
+            crate::sysroot::why(place, &name, ViewOptions { depth, effort }, control)
+        };
+        Ok(supervise(py, &callbacks, &effort.parse()?, work)?.into())
+    }
+
+    #[pyfunction]
     fn format_size(size: u64) -> String {
         glib::format_size(size).into()
     }
@@ -232,6 +270,10 @@ mod _core {
             ),
         };
         Ok(Keep { depth, since })
+    }
+
+    fn parse_depth(depth: i64) -> PyResult<Option<u32>> {
+        Ok(parse_keep((depth, None))?.depth)
     }
 
     fn parse_checksum(text: &str) -> PyResult<Checksum> {

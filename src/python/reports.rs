@@ -9,6 +9,7 @@ use crate::repo::lock::LockState;
 use crate::repo::object::ObjectType;
 use crate::report::PruneReport;
 use crate::sysroot::{DeploymentStatus, SysrootStatus};
+use crate::view::{Explanation, Holder, Place, Usage, Way};
 
 #[derive(IntoPyObject)]
 pub(super) struct PruneDict {
@@ -174,5 +175,100 @@ impl From<DeploymentStatus> for DeploymentDict {
             rollback,
         } = deployment;
         Self { index, stateroot, checksum, serial, booted, staged, pinned, pending, rollback }
+    }
+}
+
+#[derive(IntoPyObject)]
+pub(super) struct UsageDict {
+    holders: Vec<HolderDict>,
+    total: TotalDict,
+    garbage: TotalDict,
+}
+
+#[derive(IntoPyObject)]
+struct HolderDict {
+    kind: &'static str,
+    name: String,
+    commit: Option<String>,
+    exclusive: TotalDict,
+    shared: TotalDict,
+}
+
+impl From<Usage> for UsageDict {
+    fn from(usage: Usage) -> Self {
+        let Usage { holders, total, garbage } = usage;
+        Self {
+            holders: holders.into_iter().map(Into::into).collect(),
+            total: total.into(),
+            garbage: garbage.into(),
+        }
+    }
+}
+
+impl From<Holder> for HolderDict {
+    fn from(holder: Holder) -> Self {
+        let Holder { kind, name, commit, exclusive, shared } = holder;
+        Self {
+            kind: kind.as_str(),
+            name,
+            commit: commit.map(Into::into),
+            exclusive: exclusive.into(),
+            shared: shared.into(),
+        }
+    }
+}
+
+#[derive(IntoPyObject)]
+pub(super) struct WhyDict {
+    object: String,
+    place: &'static str,
+    parent: Option<String>,
+    bytes: Option<u64>,
+    kept_by: Vec<WayDict>,
+    dropped_with: Vec<String>,
+    beyond_depth_of: Vec<String>,
+    missing: Vec<String>,
+}
+
+#[derive(IntoPyObject)]
+struct WayDict {
+    kind: &'static str,
+    name: String,
+    commit: String,
+    generation: u64,
+    path: Option<String>,
+}
+
+impl From<Explanation> for WhyDict {
+    fn from(explanation: Explanation) -> Self {
+        let Explanation { object, place, kept_by, dropped_with, beyond_depth_of, missing } = explanation;
+        let (place, parent, bytes) = match place {
+            Place::Here(bytes) => ("here", None, Some(bytes)),
+            Place::Parent(path) => ("parent", Some(path.display().to_string()), None),
+            Place::Nowhere => ("nowhere", None, None),
+        };
+        Self {
+            object: object.to_string(),
+            place,
+            parent,
+            bytes,
+            kept_by: kept_by.into_iter().map(Into::into).collect(),
+            dropped_with: dropped_with.into_iter().map(Into::into).collect(),
+            beyond_depth_of,
+            missing: missing.iter().map(ToString::to_string).collect(),
+        }
+    }
+}
+
+impl From<Way> for WayDict {
+    fn from(way: Way) -> Self {
+        let Way { kind, name, commit, generation, path } = way;
+        Self {
+            kind: kind.as_str(),
+            name,
+            commit: commit.into(),
+            generation,
+            path: path.map(|path| path.display().to_string()),
+        }
     }
 }

@@ -64,8 +64,8 @@ pub fn ref_binding(bytes: &[u8]) -> Vec<String> {
     metadata.lookup("ostree.ref-binding").ok().flatten().unwrap_or_default()
 }
 
-/// Decodes a dirtree and hands each child to `each`.
-pub fn dirtree(bytes: &[u8], mut each: impl FnMut(Child)) -> Result<(), Malformed> {
+/// Decodes a dirtree and hands each child to `each`, with its name.
+pub fn dirtree(bytes: &[u8], mut each: impl FnMut(&[u8], Child)) -> Result<(), Malformed> {
     let (files, directories) = gv!("(a(say)a(sayay))").cast(bytes.as_aligned()).to_tuple();
     let mut walk = NormalForm { bytes, at: 0 };
 
@@ -73,7 +73,8 @@ pub fn dirtree(bytes: &[u8], mut each: impl FnMut(Child)) -> Result<(), Malforme
         let (name, content) = file.to_tuple();
         let start = walk.at;
         walk.name(name)?;
-        each(Child::File(walk.checksum(content)?));
+        let child = Child::File(walk.checksum(content)?);
+        each(name.as_bytes_non_conformant(), child);
         walk.framing(start, 1);
     }
     walk.framing(0, files.len());
@@ -84,7 +85,7 @@ pub fn dirtree(bytes: &[u8], mut each: impl FnMut(Child)) -> Result<(), Malforme
         let start = walk.at;
         walk.name(name)?;
         let child = Child::Directory(walk.checksum(tree)?, walk.checksum(meta)?);
-        each(child);
+        each(name.as_bytes_non_conformant(), child);
         walk.framing(start, 2);
     }
     walk.framing(start_of_directories, directories.len());
@@ -187,7 +188,7 @@ mod tests {
 
     fn children(bytes: &[u8]) -> Result<Vec<Child>, Malformed> {
         let mut found = Vec::new();
-        dirtree(bytes, |child| found.push(child))?;
+        dirtree(bytes, |_, child| found.push(child))?;
         Ok(found)
     }
 

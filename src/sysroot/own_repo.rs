@@ -43,7 +43,7 @@ pub fn plan_repo(repo: &Repo, options: &PlanOptions, control: &Control) -> Resul
     }
 }
 
-struct OwnRepo;
+pub(super) struct OwnRepo;
 
 impl RootSource for OwnRepo {
     fn roots(&mut self) -> Result<Vec<Start>> {

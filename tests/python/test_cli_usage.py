@@ -98,7 +98,7 @@ def test_values_out_of_range_are_wrong_usage(repo: Path, arguments: list[str]) -
     assert outcome.stderr.startswith(b"error: ")
 
 
-@pytest.mark.parametrize("command", [[], ["cleanup"], ["prune"], ["stamp"], ["status"]])
+@pytest.mark.parametrize("command", [[], ["cleanup"], ["prune"], ["stamp"], ["status"], ["du"], ["why"]])
 def test_help_and_version(command: list[str]) -> None:
     shown = run(*command, "--help")
     assert shown.returncode == 0
@@ -179,8 +179,8 @@ def test_status_shows_the_stamp(sysroot: Path) -> None:
     assert shown["deployments"] == []
     assert shown["reclaimable"] == {"objects": 0, "bytes": 0}
     lines = run("status", f"--sysroot={sysroot}").stdout.decode()
-    assert f"Stamp: {sysroot / '.cleanup'} (made 20" in lines
-    assert "Reclaimable: 0 objects, 0 bytes" in lines
+    assert f"Stamp:           {sysroot / '.cleanup'} (made 20" in lines
+    assert "Reclaimable:     0 objects, 0 B" in lines
 
 
 @pytest.mark.parametrize("command", [["cleanup"], ["cleanup", "--auto"], ["stamp"], ["status"]], ids=" ".join)

@@ -73,6 +73,7 @@ def command_parser() -> argparse.ArgumentParser:
         "cleanup", "Clean a sysroot up, as 'ostree admin cleanup' does", sysroot, work, deletion, common
     )
     cleanup.add_argument("--auto", action="store_true", help="only if the stamp is there")
+    _add_metrics(cleanup, "what was done")
     cleanup.add_argument("--dry-run", action="store_true", help="only say what would be deleted")
 
     prune = add(
@@ -120,7 +121,17 @@ def command_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="only if the next boot is into another deployment, and that one is finalized",
     )
-    add("status", "Show deployments, stamp, locks, and what a cleanup would free", sysroot, common)
+    status = add("status", "Show deployments, stamp, locks, and what a cleanup would free", sysroot, common)
+    _add_metrics(status, "what there is to do")
+    du = add("du", "Show how much each deployment, remote and ref holds, alone and shared", common)
+    _add_view(du)
+    why = add("why", "Show what keeps an object, and by which way, or that it is garbage", common)
+    why.add_argument(
+        "object",
+        metavar="OBJECT",
+        help="CHECKSUM.TYPE, a checksum or the beginning of one, or a ref",
+    )
+    _add_view(why)
 
     units = add("install-units", "Write the units for systemd; none is turned on", common)
     units.add_argument("--root", metavar="DIR", default="/", help="the system's root (default: /)")
@@ -197,6 +208,42 @@ def _add_deletion(prune: _Parser) -> None:
         "--static-deltas-only",
         action="store_true",
         help="of the commit to delete, delete only the static deltas that lead to it",
+    )
+
+
+def _add_metrics(parser: _Parser, content: str) -> None:
+    parser.add_argument(
+        "--metrics",
+        metavar="FILE",
+        help=f"write {content} to FILE for node_exporter's textfile collector",
+    )
+
+
+def _add_view(parser: _Parser) -> None:
+    """Where to look, and what counts as kept."""
+    place = parser.add_mutually_exclusive_group()
+    place.add_argument(
+        "--repo",
+        metavar="PATH",
+        help="the repository (default: the current directory if it's one, $OSTREE_REPO)",
+    )
+    place.add_argument(
+        "--sysroot",
+        metavar="PATH",
+        help="the sysroot with its repository (default: $OSTREE_SYSROOT, /)",
+    )
+    parser.add_argument(
+        "--depth",
+        type=int,
+        default=-1,
+        help="how many parents of a commit refs keep (default: -1, all; in a sysroot none)",
+    )
+    parser.add_argument(
+        "--lock-timeout",
+        dest="lock_timeout_s",
+        type=_seconds,
+        metavar="SECONDS",
+        help="how long to wait for a lock; -1: for ever (default: the repository's setting)",
     )
 
 

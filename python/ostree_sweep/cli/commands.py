@@ -7,36 +7,40 @@ import sys
 from typing import TYPE_CHECKING, Any, Callable
 
 from .. import api, units
-from ..errors import OperationCancelled, OstreeSweepError, StalePlanError
+from ..errors import OstreeSweepError, PartialCleanupError, StalePlanError
 from ..plans import PlanPlaces, PrunePlan, object_names
-from ..reports import not_needed
+from ..reports import CleanupReport, not_needed
 from ..retention import Policy
 from ..stamp import CleanupStamp
-from . import service
+from . import metrics, service, views
 from .arguments import default_repo
 from .output import Result, format_size, report_result, show_details
 
 if TYPE_CHECKING:
     import argparse
 
-    from .._core import _Deployment
     from ..plans import Dropped
+    from ..reports import PruneReport
     from ..retention import RetentionOptions
-    from ..stamp import StampSnapshot
     from .signals import WorkSignals
 
 
 def cleanup(options: argparse.Namespace, signals: WorkSignals) -> Result:
     """`ostree-sweep cleanup`."""
     call = api.auto_cleanup if options.auto else api.cleanup
-    with signals.progress() as progress:
-        report = call(
-            options.sysroot,
-            dry_run=options.dry_run,
-            cancellable=signals.token,
-            progress=progress,
-            **_work_options(options),
-        )
+    try:
+        with signals.progress() as progress:
+            report = call(
+                options.sysroot,
+                dry_run=options.dry_run,
+                cancellable=signals.token,
+                progress=progress,
+                **_work_options(options),
+            )
+    except PartialCleanupError as partial:
+        _keep_metrics(options, partial.report)
+        raise
+    _keep_metrics(options, report)
     if options.verbose and report.ran:
         show_details(report)
     return report_result(report)
@@ -125,34 +129,6 @@ def stamp(options: argparse.Namespace, _signals: WorkSignals) -> Result:
     return Result([f"Cleanup requested: {requested.path}"], data, service.STAMPED)
 
 
-def status(options: argparse.Namespace, signals: WorkSignals) -> Result:
-    """`ostree-sweep status`."""
-    from .. import core
-
-    found = core.status(options.sysroot)
-    requested = CleanupStamp.for_sysroot(options.sysroot)
-    snapshot = requested.read()
-    reclaimable = _reclaimable(options.sysroot, signals)
-    planned = _planned(options.sysroot)
-    data = {
-        "sysroot": options.sysroot,
-        **found,
-        "stamp": snapshot and {"path": requested.path, "note": _note_data(snapshot)},
-        "plan": planned,
-        "reclaimable": reclaimable,
-    }
-    lines = [
-        *(_deployment_line(deployment) for deployment in found["deployments"]),
-        f"Stamp: {_stamp_text(requested, snapshot)}",
-        f"Plan: {_plan_text(planned)}",
-        f"Repository: {found['repo']}",
-        f"Repository lock: {found['repo_lock']}",
-        f"Sysroot lock: {'held' if found['sysroot_locked'] else 'free'}",
-        f"Reclaimable: {_reclaimable_text(reclaimable)}",
-    ]
-    return Result(lines, data)
-
-
 def install_units(options: argparse.Namespace, _signals: WorkSignals) -> Result:
     """`ostree-sweep install-units`."""
     written = units.install(options.root, options.prefix)
@@ -165,7 +141,9 @@ COMMANDS: dict[str, Callable[[argparse.Namespace, WorkSignals], Result]] = {
     "plan": plan,
     "apply": apply,
     "stamp": stamp,
-    "status": status,
+    "status": views.status,
+    "du": views.du,
+    "why": views.why,
     "install-units": install_units,
 }
 
@@ -203,6 +181,16 @@ def _retention(options: argparse.Namespace) -> RetentionOptions:
     }
 
 
+def _keep_metrics(options: argparse.Namespace, report: PruneReport) -> None:
+    if (
+        options.metrics is not None
+        and isinstance(report, CleanupReport)
+        and report.ran
+        and not report.dry_run
+    ):
+        metrics.write(options.metrics, options.sysroot, metrics.of_cleanup(report))
+
+
 def _print_name(name: str) -> None:
     print(name, file=sys.stderr)
 
@@ -224,40 +212,6 @@ def _deployed(sysroot: str) -> list[str]:
         return []
 
 
-def _reclaimable(sysroot: str, signals: WorkSignals) -> dict[str, Any]:
-    """What a cleanup would free; where that can't be told now, why."""
-    try:
-        with signals.progress() as progress:
-            report = api.cleanup(
-                sysroot, dry_run=True, lock_timeout_s=0, cancellable=signals.token, progress=progress
-            )
-    except OperationCancelled:
-        raise
-    except (OstreeSweepError, OSError) as error:
-        return {"error": str(error)}
-    return {"objects": report.objects_pruned, "bytes": report.bytes_freed}
-
-
-def _planned(sysroot: str) -> dict[str, Any] | None:
-    """What the sysroot's own plan says; where it can't be read, why."""
-    path = PlanPlaces(sysroot).find()
-    if path is None:
-        return None
-    try:
-        made = PrunePlan.load(path)
-    except (OstreeSweepError, OSError) as error:
-        return {"path": path, "error": str(error)}
-    return {"path": path, "made_at": made.made_at, "objects": made.objects, "bytes": made.bytes}
-
-
-def _plan_text(planned: dict[str, Any] | None) -> str:
-    if planned is None:
-        return "none"
-    if "error" in planned:
-        return f"unusable: {planned['error']}"
-    return f"{planned['path']} ({planned['objects']} objects, {format_size(planned['bytes'])})"
-
-
 def _dropped_line(dropped: Dropped) -> str:
     names = ", ".join(dropped.names)
     alone, shared = (
@@ -265,26 +219,3 @@ def _dropped_line(dropped: Dropped) -> str:
     )
     shares = f", and with other dropped commits {shared}" if dropped.shared.objects else ""
     return f"Dropped: {dropped.commit}{f' ({names})' if names else ''}: {alone}{shares}"
-
-
-def _deployment_line(deployment: _Deployment) -> str:
-    name = f"{deployment['stateroot']} {deployment['checksum']}.{deployment['serial']}"
-    flags = [name for name, value in deployment.items() if value is True]
-    return f"Deployment: {name}" + (f" ({', '.join(flags)})" if flags else "")
-
-
-def _note_data(snapshot: StampSnapshot) -> dict[str, Any] | None:
-    return dataclasses.asdict(snapshot.note) if snapshot.note else None
-
-
-def _stamp_text(requested: CleanupStamp, snapshot: StampSnapshot | None) -> str:
-    if snapshot is None:
-        return "none"
-    note = snapshot.note
-    return requested.path + (f" (made {note.time} in boot {note.boot_id})" if note else "")
-
-
-def _reclaimable_text(reclaimable: dict[str, Any]) -> str:
-    if "error" in reclaimable:
-        return f"unknown: {reclaimable['error']}"
-    return f"{reclaimable['objects']} objects, {format_size(reclaimable['bytes'])}"

@@ -1,0 +1,52 @@
+"""Who holds a lock, as far as `/proc` lets on.
+
+`/proc/locks` names no process for an open-file-description lock; the processes' own descriptors do.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import os
+from typing import TypedDict
+
+
+class LockHolder(TypedDict):
+    """A process that holds a lock."""
+
+    path: str
+    kind: str
+    pid: int
+    command: str
+
+
+def holders(path: str) -> list[LockHolder]:
+    """The processes that hold a lock on a file. Those of others show to root only."""
+    try:
+        wanted = os.stat(path)
+    except OSError:
+        return []
+    found = []
+    for descriptor in glob.iglob("/proc/[0-9]*/fd/*"):
+        # Processes come and go, and many are none of our business.
+        with contextlib.suppress(OSError, ValueError):
+            if os.path.samestat(os.stat(descriptor), wanted):
+                kind = _kind(descriptor.replace("/fd/", "/fdinfo/"))
+                pid = int(descriptor.split("/")[2])
+                if kind is not None:
+                    found.append(LockHolder(path=path, kind=kind, pid=pid, command=_command(pid)))
+    return found
+
+
+def _kind(fdinfo: str) -> str | None:
+    with open(fdinfo, encoding="utf-8") as file:
+        for line in file:
+            if line.startswith("lock:"):
+                return "exclusive" if " WRITE " in line else "shared"
+    return None
+
+
+def _command(pid: int) -> str:
+    with open(f"/proc/{pid}/cmdline", "rb") as file:
+        words = file.read().rstrip(b"\0").split(b"\0")
+    return " ".join(map(os.fsdecode, words))

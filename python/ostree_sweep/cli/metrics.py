@@ -1,0 +1,72 @@
+"""Metrics for the textfile collector of Prometheus' node_exporter."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+import time
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ..reports import CleanupReport
+
+    Metric = tuple[str, str, float]
+
+
+def of_cleanup(report: CleanupReport) -> list[Metric]:
+    """What a cleanup did."""
+    return [
+        ("last_cleanup_timestamp_seconds", "When the last cleanup ended.", time.time()),
+        ("last_cleanup_duration_seconds", "How long it took.", report.duration_s),
+        ("last_cleanup_freed_bytes", "What it freed.", report.bytes_freed),
+        ("last_cleanup_freed_objects", "How many objects it deleted.", report.objects_pruned),
+        ("last_cleanup_failures", "How many items it could not remove.", len(report.failures)),
+        ("last_cleanup_complete", "Whether nothing was left.", not (report.failures or report.unfinished)),
+    ]
+
+
+def of_status(status: dict[str, Any]) -> list[Metric]:
+    """What there is to do. What can't be told now is left out."""
+    found: list[Metric] = [
+        ("stamp_pending", "Whether a cleanup is due.", status["stamp"] is not None),
+        ("deployments", "How many deployments there are.", len(status["deployments"])),
+    ]
+    if "bytes" in status["reclaimable"]:
+        reclaimable = status["reclaimable"]
+        found += [
+            ("reclaimable_bytes", "What a cleanup would free.", reclaimable["bytes"]),
+            ("reclaimable_objects", "How many objects it would delete.", reclaimable["objects"]),
+        ]
+    return found
+
+
+def write(path: str, sysroot: str, metrics: Iterable[Metric]) -> None:
+    """Replaces a file by one with these metrics, in one go.
+
+    Raises:
+        OSError: it can't be written.
+    """
+    label = sysroot.replace("\\", "\\\\").replace("\n", "\\n").replace('"', '\\"')
+    lines = []
+    for name, summary, value in metrics:
+        name = f"ostree_sweep_{name}"
+        lines += [
+            f"# HELP {name} {summary}",
+            f"# TYPE {name} gauge",
+            f'{name}{{sysroot="{label}"}} {float(value)!r}',
+        ]
+    text = "".join(f"{line}\n" for line in lines)
+    # The collector reads files that end in .prom only.
+    descriptor, scratch = tempfile.mkstemp(prefix=".ostree-sweep-", dir=os.path.dirname(path) or ".")
+    try:
+        with open(descriptor, "wb") as file:
+            file.write(text.encode("utf-8", "replace"))
+            os.fchmod(file.fileno(), 0o644)
+        os.replace(scratch, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(scratch)
+        raise

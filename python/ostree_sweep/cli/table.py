@@ -1,0 +1,59 @@
+"""Tables and sizes for people."""
+
+from __future__ import annotations
+
+import re
+import sys
+from shutil import get_terminal_size
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
+_CHECKSUM = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{52}\b")
+# What is cut off a name that a terminal has no room for leaves this much of it.
+_NARROWEST = 20
+
+
+def size(count: int) -> str:
+    """A number of bytes in IEC units, in four digits at most."""
+    value, unit = float(count), 0
+    # What would be rounded to 1024 is one of the next unit.
+    while value >= (1023.5 if unit == 0 else 999.95) and unit < len(_UNITS) - 1:
+        value /= 1024
+        unit += 1
+    return f"{value:.{0 if unit == 0 else 1}f} {_UNITS[unit]}"
+
+
+def short(text: str) -> str:
+    """The text with its checksums cut to the beginnings that `why` takes."""
+    return _CHECKSUM.sub(r"\1", text)
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], right: int) -> list[str]:
+    """Aligned columns, the last `right` of them to the right; on a terminal no line is wider than that.
+
+    It is the first column that gives way: the middle of a long name is left out.
+    """
+    width = max((len(row[0]) for row in (header, *rows)), default=0)
+    others = [max(map(len, column)) for column in zip(*(row[1:] for row in (header, *rows)))]
+    if sys.stdout is not None and sys.stdout.isatty():
+        room = get_terminal_size().columns - sum(2 + other for other in others)
+        width = min(width, max(room, _NARROWEST))
+    widths = [width, *others]
+    left = len(widths) - right
+    return [
+        "  ".join(
+            cell.ljust(width) if number < left else cell.rjust(width)
+            for number, (cell, width) in enumerate(zip((_fit(row[0], width), *row[1:]), widths))
+        ).rstrip()
+        for row in (header, *rows)
+    ]
+
+
+def _fit(text: str, width: int) -> str:
+    if len(text) <= width:
+        return text
+    end = (width - 3) // 2
+    return f"{text[: width - 3 - end]}...{text[len(text) - end :]}"

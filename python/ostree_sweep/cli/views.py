@@ -1,0 +1,247 @@
+"""The commands that only look: `status`, `du` and `why`."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from typing import TYPE_CHECKING, Any
+
+from .. import api, views
+from ..errors import OperationCancelled, OstreeSweepError
+from ..plans import PlanPlaces, PrunePlan
+from ..stamp import CleanupStamp
+from . import metrics
+from .arguments import default_repo, default_sysroot
+from .locks import holders
+from .output import Result
+from .table import short, size, table
+
+if TYPE_CHECKING:
+    import argparse
+
+    from .._core import _Deployment
+    from ..plans import ObjectTotal
+    from ..stamp import StampSnapshot
+    from ..views import Explanation, Usage, Way
+    from .signals import WorkSignals
+
+_KINDS = {"deployment": "Deployment", "remote": "Remote", "ref": "Ref"}
+
+
+def du(options: argparse.Namespace, signals: WorkSignals) -> Result:
+    """`ostree-sweep du`."""
+    place = _place(options)
+    with signals.progress() as progress:
+        found = views.usage(**place, **_looking(options), cancellable=signals.token, progress=progress)
+    lines = []
+    for kind, title in _KINDS.items():
+        rows = [
+            (short(holder.name), size(holder.exclusive.bytes), size(holder.shared.bytes))
+            for holder in found.holders
+            if holder.kind == kind
+        ]
+        if rows:
+            lines += [*table((title, "Exclusive", "Shared"), rows, right=2), ""]
+    lines += [f"Total:    {_total(found.total)}", f"Garbage:  {_total(found.garbage)}"]
+    return Result(lines, {**place, **dataclasses.asdict(found)})
+
+
+def why(options: argparse.Namespace, signals: WorkSignals) -> Result:
+    """`ostree-sweep why`."""
+    place = _place(options)
+    with signals.progress() as progress:
+        found = views.why(
+            options.object, **place, **_looking(options), cancellable=signals.token, progress=progress
+        )
+    data = {**place, **dataclasses.asdict(found), "is_garbage": found.is_garbage}
+    return Result(_why_lines(found), data)
+
+
+def status(options: argparse.Namespace, signals: WorkSignals) -> Result:
+    """`ostree-sweep status`."""
+    from .. import core
+
+    found = core.status(options.sysroot)
+    requested = CleanupStamp.for_sysroot(options.sysroot)
+    snapshot = requested.read()
+    used = _used(options.sysroot, signals)
+    reclaimable = _reclaimable(options.sysroot, signals)
+    planned = _planned(options.sysroot)
+    locks = {
+        "repo_lock": os.path.join(found["repo"], ".lock"),
+        "sysroot_lock": os.path.join(options.sysroot, "ostree/lock"),
+    }
+    lock_holders = {name: holders(path) for name, path in locks.items()}
+    deployments = [{**each, **_held(each, used)} for each in found["deployments"]]
+    data = {
+        "sysroot": options.sysroot,
+        **found,
+        "deployments": deployments,
+        "lock_holders": [holder for each in lock_holders.values() for holder in each],
+        "stamp": snapshot and {"path": requested.path, "note": _note_data(snapshot)},
+        "plan": planned,
+        "reclaimable": reclaimable,
+    }
+    if options.metrics is not None:
+        metrics.write(options.metrics, options.sysroot, metrics.of_status(data))
+
+    def lock_text(state: str, name: str) -> str:
+        who = (f"{each['kind']} by {each['pid']} ({each['command']})" for each in lock_holders[name])
+        return ", ".join(who) or state
+
+    facts = {
+        "Stamp": _stamp_text(requested, snapshot),
+        "Plan": _plan_text(planned),
+        "Repository": found["repo"],
+        "Repository lock": lock_text(found["repo_lock"], "repo_lock"),
+        "Sysroot lock": lock_text("held" if found["sysroot_locked"] else "free", "sysroot_lock"),
+        "Reclaimable": _reclaimable_text(reclaimable),
+    }
+    rows = [(_deployment_name(each), _flags(each), *_held_text(each, used)) for each in found["deployments"]]
+    lines = [*table(("Deployment", "State", "Exclusive", "Shared"), rows, right=2), ""] if rows else []
+    if isinstance(used, str):
+        facts["Sizes"] = f"unknown: {used}"
+    lines += [f"{f'{name}:':<17}{text}" for name, text in facts.items()]
+    return Result(lines, data)
+
+
+def _place(options: argparse.Namespace) -> dict[str, Any]:
+    """Where to look: by default at the repository one stands in or has set, and else at the sysroot."""
+    if options.repo is not None:
+        return {"repo": options.repo}
+    if options.sysroot is not None:
+        return {"sysroot": options.sysroot}
+    if default_repo() == "." or os.environ.get("OSTREE_REPO"):
+        return {"repo": default_repo()}
+    return {"sysroot": default_sysroot()}
+
+
+def _looking(options: argparse.Namespace) -> dict[str, Any]:
+    return {name: value for name, value in vars(options).items() if name in ("depth", "lock_timeout_s")}
+
+
+def _total(total: ObjectTotal) -> str:
+    return f"{size(total.bytes)} in {total.objects} objects"
+
+
+def _why_lines(found: Explanation) -> list[str]:
+    lines = [found.object]
+    where = {
+        "here": f"{size(found.bytes or 0)} in this repository",
+        "parent": f"only in the parent repository {found.parent}",
+        "nowhere": "not in this repository",
+    }[found.place]
+    if found.kept_by:
+        is_lost = found.place == "nowhere"
+        count = f"{len(found.kept_by)} root{'' if len(found.kept_by) == 1 else 's'}"
+        lines.append(f"It is {where}, {'though needed' if is_lost else 'kept'} by {count}:")
+        lines += [line for way in found.kept_by for line in _way_lines(way)]
+    elif found.is_garbage:
+        lines.append(f"Garbage: it is {where}, and nothing keeps it.")
+    else:
+        lines.append(f"It is {where}, and nothing here needs it.")
+    if found.beyond_depth_of:
+        lines.append(f"Too far back in the history of {', '.join(found.beyond_depth_of)}.")
+    if found.dropped_with:
+        lines.append("Only commits that are garbage, too, lead to it:")
+        lines += [f"  {commit}" for commit in found.dropped_with]
+    if found.missing:
+        lines.append("What these would lead to is not known, for they are missing:")
+        lines += [f"  {name}" for name in found.missing]
+    return lines
+
+
+def _way_lines(way: Way) -> list[str]:
+    back = f", {way.generation} back" if way.generation else ""
+    lines = [f"  {way.kind} {short(way.name)}", f"    commit {short(way.commit)}{back}"]
+    return lines if way.path is None else [*lines, f"    {way.path}"]
+
+
+def _used(sysroot: str, signals: WorkSignals) -> Usage | str:
+    """What holds the space; where that can't be told now, why."""
+    try:
+        with signals.progress() as progress:
+            return views.usage(
+                sysroot=sysroot, lock_timeout_s=0, cancellable=signals.token, progress=progress
+            )
+    except OperationCancelled:
+        raise
+    except (OstreeSweepError, OSError) as error:
+        return str(error)
+
+
+def _held(deployment: _Deployment, used: Usage | str) -> dict[str, Any]:
+    name = f"{deployment['stateroot']} {deployment['checksum']}.{deployment['serial']}"
+    if not isinstance(used, str):
+        for holder in used.holders:
+            if (holder.kind, holder.name) == ("deployment", name):
+                return {
+                    "exclusive": dataclasses.asdict(holder.exclusive),
+                    "shared": dataclasses.asdict(holder.shared),
+                }
+    return {"exclusive": None, "shared": None}
+
+
+def _held_text(deployment: _Deployment, used: Usage | str) -> tuple[str, str]:
+    held = _held(deployment, used)
+    exclusive, shared = ("?" if held[name] is None else size(held[name]["bytes"]) for name in held)
+    return exclusive, shared
+
+
+def _deployment_name(deployment: _Deployment) -> str:
+    return short(f"{deployment['stateroot']} {deployment['checksum']}.{deployment['serial']}")
+
+
+def _flags(deployment: _Deployment) -> str:
+    return ", ".join(name for name, value in deployment.items() if value is True) or "-"
+
+
+def _reclaimable(sysroot: str, signals: WorkSignals) -> dict[str, Any]:
+    """What a cleanup would free; where that can't be told now, why."""
+    try:
+        with signals.progress() as progress:
+            report = api.cleanup(
+                sysroot, dry_run=True, lock_timeout_s=0, cancellable=signals.token, progress=progress
+            )
+    except OperationCancelled:
+        raise
+    except (OstreeSweepError, OSError) as error:
+        return {"error": str(error)}
+    return {"objects": report.objects_pruned, "bytes": report.bytes_freed}
+
+
+def _planned(sysroot: str) -> dict[str, Any] | None:
+    """What the sysroot's own plan says; where it can't be read, why."""
+    path = PlanPlaces(sysroot).find()
+    if path is None:
+        return None
+    try:
+        made = PrunePlan.load(path)
+    except (OstreeSweepError, OSError) as error:
+        return {"path": path, "error": str(error)}
+    return {"path": path, "made_at": made.made_at, "objects": made.objects, "bytes": made.bytes}
+
+
+def _plan_text(planned: dict[str, Any] | None) -> str:
+    if planned is None:
+        return "none"
+    if "error" in planned:
+        return f"unusable: {planned['error']}"
+    return f"{planned['path']} ({planned['objects']} objects, {size(planned['bytes'])})"
+
+
+def _note_data(snapshot: StampSnapshot) -> dict[str, Any] | None:
+    return dataclasses.asdict(snapshot.note) if snapshot.note else None
+
+
+def _stamp_text(requested: CleanupStamp, snapshot: StampSnapshot | None) -> str:
+    if snapshot is None:
+        return "none"
+    note = snapshot.note
+    return requested.path + (f" (made {note.time} in boot {note.boot_id})" if note else "")
+
+
+def _reclaimable_text(reclaimable: dict[str, Any]) -> str:
+    if "error" in reclaimable:
+        return f"unknown: {reclaimable['error']}"
+    return f"{reclaimable['objects']} objects, {size(reclaimable['bytes'])}"

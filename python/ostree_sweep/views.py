@@ -1,0 +1,210 @@
+"""What holds a repository's space: `usage`, and `why` an object is kept. Nothing is written.
+
+Roots are those of `prune(refs_only=True)`, every ref with its history; of a sysroot those of a cleanup, every
+deployment, and every ref without its history.
+
+Common arguments:
+    repo: the repository.
+    sysroot: look at this sysroot and its repository instead.
+    depth: how many parents of a ref's commit are kept too; -1: all. For a repository only.
+    lock_timeout_s, cancellable, progress: as in `ostree_sweep.api`.
+
+Common errors:
+    CorruptRepoError: something needed is missing or malformed.
+    LockTimeoutError, OperationCancelled, OstreeSweepError, OSError, ValueError: as in `ostree_sweep.api`.
+
+Locks:
+    The repository's shared lock, all the time, if there is a lock file to open.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from .plans import ObjectTotal
+from .work import effort_of, run
+
+if TYPE_CHECKING:
+    from ._core import _Usage, _Why
+    from .cancellation import Cancellable
+    from .progress import ProgressCallback
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Something that keeps objects.
+
+    Attributes:
+        kind: "deployment", "remote" (all refs of a remote together) or "ref".
+        name: its name: `STATEROOT CHECKSUM.SERIAL`, the remote's, or the ref's as `ostree` writes it.
+        commit: checksum of its commit; None for a remote.
+        exclusive: what nothing else keeps: what a prune frees if this one is dropped.
+        shared: what others keep, too.
+    """
+
+    kind: str
+    name: str
+    commit: str | None
+    exclusive: ObjectTotal
+    shared: ObjectTotal
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What holds a repository's space.
+
+    Attributes:
+        holders: deployments, then remotes, then refs; who holds most alone comes first.
+        total: all objects.
+        garbage: what nothing keeps.
+    """
+
+    holders: tuple[Holder, ...]
+    total: ObjectTotal
+    garbage: ObjectTotal
+
+
+@dataclass(frozen=True)
+class Way:
+    """A way from what keeps an object to the object.
+
+    Attributes:
+        kind: "deployment" or "ref".
+        name: its name, as in `Holder`.
+        commit: checksum of the first commit in its history that leads to the object.
+        generation: how many generations that is behind its own commit.
+        path: where in that commit's tree the object is; None for the commit itself.
+    """
+
+    kind: str
+    name: str
+    commit: str
+    generation: int
+    path: str | None
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Why an object is kept, or that it is not.
+
+    Attributes:
+        object: its name, `CHECKSUM.TYPE`.
+        place: "here", "parent" (in a parent repository only) or "nowhere".
+        parent: the path of that parent repository.
+        bytes: its size, if it is here.
+        kept_by: one way for each ref or deployment that keeps it.
+        dropped_with: checksums of commits that lead to it, and are garbage as well; empty while it is kept.
+        beyond_depth_of: for a commit that is garbage, the refs with it in their history, too far back.
+        missing: what was missing on the way; what that leads to isn't known.
+    """
+
+    object: str
+    place: str
+    parent: str | None
+    bytes: int | None
+    kept_by: tuple[Way, ...]
+    dropped_with: tuple[str, ...]
+    beyond_depth_of: tuple[str, ...]
+    missing: tuple[str, ...]
+
+    @property
+    def is_garbage(self) -> bool:
+        """Whether it is here and a prune deletes it."""
+        return self.place == "here" and not self.kept_by
+
+
+def usage(
+    repo: str | os.PathLike[str] | None = None,
+    *,
+    sysroot: str | os.PathLike[str] | None = None,
+    depth: int = -1,
+    lock_timeout_s: float | None = None,
+    cancellable: Cancellable | None = None,
+    progress: ProgressCallback | None = None,
+) -> Usage:
+    """Tells how much each deployment, remote and ref holds, alone and shared with others.
+
+    Args:
+        repo, sysroot, depth, lock_timeout_s, cancellable, progress: see the module.
+
+    Raises:
+        OSError, OstreeSweepError, ValueError: see the module.
+    """
+    from . import core
+
+    path, is_sysroot = _place(repo, sysroot)
+    effort = effort_of("balanced", None, lock_timeout_s=lock_timeout_s)
+    work = partial(core.usage, path, is_sysroot=is_sysroot, depth=depth, effort=effort)
+    return run(work, _usage, cancellable, progress)
+
+
+def why(
+    object_name: str,
+    repo: str | os.PathLike[str] | None = None,
+    *,
+    sysroot: str | os.PathLike[str] | None = None,
+    depth: int = -1,
+    lock_timeout_s: float | None = None,
+    cancellable: Cancellable | None = None,
+    progress: ProgressCallback | None = None,
+) -> Explanation:
+    """Tells what keeps an object, by which way, or that it's garbage.
+
+    Args:
+        object_name: `CHECKSUM.TYPE`, a checksum, the beginning of one that is unique (among commits, if any
+            commit's begins so), or a ref.
+        repo, sysroot, depth, lock_timeout_s, cancellable, progress: see the module.
+
+    Raises:
+        OSError, OstreeSweepError, ValueError: see the module.
+    """
+    from . import core
+
+    path, is_sysroot = _place(repo, sysroot)
+    effort = effort_of("balanced", None, lock_timeout_s=lock_timeout_s)
+    work = partial(core.why, path, name=object_name, is_sysroot=is_sysroot, depth=depth, effort=effort)
+    return run(work, _explanation, cancellable, progress)
+
+
+def _usage(found: _Usage) -> Usage:
+    return Usage(
+        holders=tuple(
+            Holder(
+                holder["kind"],
+                holder["name"],
+                holder["commit"],
+                ObjectTotal(**holder["exclusive"]),
+                ObjectTotal(**holder["shared"]),
+            )
+            for holder in found["holders"]
+        ),
+        total=ObjectTotal(**found["total"]),
+        garbage=ObjectTotal(**found["garbage"]),
+    )
+
+
+def _explanation(found: _Why) -> Explanation:
+    return Explanation(
+        object=found["object"],
+        place=found["place"],
+        parent=found["parent"],
+        bytes=found["bytes"],
+        kept_by=tuple(Way(**way) for way in found["kept_by"]),
+        dropped_with=tuple(found["dropped_with"]),
+        beyond_depth_of=tuple(found["beyond_depth_of"]),
+        missing=tuple(found["missing"]),
+    )
+
+
+def _place(
+    repo: str | os.PathLike[str] | None, sysroot: str | os.PathLike[str] | None
+) -> tuple[str | os.PathLike[str], bool]:
+    """The place to look at, and whether it is a sysroot."""
+    if repo is not None and sysroot is None:
+        return repo, False
+    if sysroot is not None and repo is None:
+        return os.path.abspath(sysroot), True
+    raise ValueError("either a repository or a sysroot is to be named")

@@ -1,0 +1,70 @@
+//! What holds a sysroot's space: roots are those of a cleanup.
+
+use std::path::Path;
+
+use super::libostree::Sysroot;
+use super::own_repo::OwnRepo;
+use super::{host, Owner};
+use crate::control::Control;
+use crate::error::Result;
+use crate::mark::RootSource;
+use crate::pace::Pace;
+use crate::prune::Alone;
+use crate::repo::Repo;
+use crate::view::{self, Explanation, Usage, ViewOptions};
+
+/// A repository to look at.
+#[derive(Debug, Clone, Copy)]
+pub enum Place<'a> {
+    /// One by itself, as [`crate::prune::prune`] sees it.
+    Repo(&'a Path),
+    /// That of a sysroot, as [`super::cleanup`](fn@super::cleanup) sees it. Refs then keep no history.
+    Sysroot(&'a Path),
+}
+
+/// Finds out what holds the space. Writes nothing.
+///
+/// # Locking
+/// The repository's shared lock, all the time.
+pub fn usage(place: Place, options: ViewOptions, control: &Control) -> Result<Usage> {
+    look(place, options, |repo, sources, options| {
+        let pace = Pace::new(&options.effort, control);
+        view::usage(repo, sources, options, pace.crew(), control)
+    })
+}
+
+/// Finds out why the object that `text` stands for is kept, or that it is not: `CHECKSUM.TYPE`, the beginning of a
+/// checksum, or a ref. Writes nothing.
+///
+/// # Locking
+/// The repository's shared lock, all the time.
+pub fn why(place: Place, text: &str, options: ViewOptions, control: &Control) -> Result<Explanation> {
+    look(place, options, |repo, sources, options| {
+        let pace = Pace::new(&options.effort, control);
+        view::why(repo, sources, text, options, pace.crew(), control)
+    })
+}
+
+fn look<T>(
+    place: Place,
+    options: ViewOptions,
+    look: impl FnOnce(&Repo, &mut dyn RootSource, ViewOptions) -> Result<T>,
+) -> Result<T> {
+    match place {
+        Place::Repo(path) => {
+            let repo = Repo::open(path)?;
+            if host::owns(&repo)? {
+                look(&repo, &mut OwnRepo, options)
+            } else {
+                look(&repo, &mut Alone, options)
+            }
+        }
+        Place::Sysroot(path) => {
+            let path = host::sysroot(path)?;
+            let repo = Repo::open(&path.join("ostree/repo"))?;
+            let sysroot = Sysroot::open(path)?;
+            let mut owner = Owner { path, sysroot, dry_run: true, own: false };
+            look(&repo, &mut owner, ViewOptions { depth: Some(0), ..options })
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! What holds space, for people to look at: which roots keep an object, and what each root holds alone.
+//!
+//! Roots are those of a prune that goes by refs, and of a cleanup: every ref with so much of its history, every
+//! deployment. Nothing is written.
+//!
+//! [`graph`] knows all objects and what they lead to, [`usage`](fn@usage) adds up what each root reaches, and
+//! [`why`](fn@why) looks for the ways from roots to one object.
+
+mod graph;
+mod name;
+mod usage;
+mod why;
+
+use crate::control::{Control, Phase};
+use crate::effort::Effort;
+use crate::error::Result;
+use crate::mark::RootSource;
+use crate::repo::object::Checksum;
+use crate::repo::refs;
+use crate::repo::Repo;
+
+pub use self::usage::{Holder, Usage};
+pub use self::why::{Explanation, Place, Way};
+pub(crate) use self::{usage::usage, why::why};
+
+/// How to look.
+#[derive(Debug, Clone, Copy)]
+pub struct ViewOptions {
+    /// How many generations of parents refs keep; None: all.
+    pub depth: Option<u32>,
+    /// How to go about it.
+    pub effort: Effort,
+}
+
+/// What kind of thing keeps objects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum RootKind {
+    /// A deployment.
+    Deployment,
+    /// All refs of a remote together.
+    Remote,
+    /// A ref of any kind.
+    Ref,
+}
+
+impl RootKind {
+    /// The name used in reports.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            RootKind::Deployment => "deployment",
+            RootKind::Remote => "remote",
+            RootKind::Ref => "ref",
+        }
+    }
+}
+
+/// Something that keeps a commit.
+#[derive(Debug)]
+struct Root {
+    kind: RootKind,
+    name: String,
+    /// The remote whose ref it is.
+    remote: Option<String>,
+    commit: Checksum,
+    depth: Option<u32>,
+}
+
+/// All roots as of now: deployments and the like first, then refs, each by name.
+fn roots(
+    repo: &Repo,
+    sources: &mut dyn RootSource,
+    depth: Option<u32>,
+    control: &Control,
+) -> Result<Vec<Root>> {
+    control.enter(Phase::Roots, 0);
+    let mut found = Vec::new();
+    for start in sources.roots()? {
+        let name = start.required_by.unwrap_or_default();
+        let name = name.strip_prefix("deployment ").unwrap_or(&name).to_owned();
+        let (commit, depth) = (start.commit, start.keep.depth);
+        found.push(Root { kind: RootKind::Deployment, name, remote: None, commit, depth });
+    }
+    let mut refs = refs::list(repo, control)?;
+    refs.sort_unstable_by(|one, other| one.path.cmp(&other.path));
+    for reference in refs.iter().filter(|reference| !sources.outdates(reference)) {
+        let below = reference.path.strip_prefix("refs/remotes").ok();
+        let remote = below.and_then(|below| below.iter().next());
+        found.push(Root {
+            kind: RootKind::Ref,
+            name: reference.spec(),
+            remote: remote.map(|remote| remote.to_string_lossy().into_owned()),
+            commit: reference.target,
+            depth,
+        });
+    }
+    Ok(found)
+}

@@ -1,0 +1,208 @@
+//! What each root holds: alone, and together with others.
+//!
+//! Roots are walked one after the other, and each object remembers who came by last, and whether somebody else had
+//! been there before. So the time it takes is that of walking each root's objects once, and the memory does not grow
+//! with the number of roots.
+
+use std::collections::{BTreeMap, HashSet};
+
+use super::graph::{Graph, Number};
+use super::{roots, Root, RootKind, ViewOptions};
+use crate::control::{Control, Phase};
+use crate::error::{Error, Result};
+use crate::mark::RootSource;
+use crate::plan::Total;
+use crate::repo::lock::LockKind;
+use crate::repo::object::{Checksum, ObjectName, ObjectType};
+use crate::repo::Repo;
+use crate::workers::Crew;
+
+const NOBODY: u32 = u32::MAX;
+
+/// What a root holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holder {
+    /// What it is.
+    pub kind: RootKind,
+    /// Its name.
+    pub name: String,
+    /// The commit it leads to; None for a remote, which is all of its refs.
+    pub commit: Option<Checksum>,
+    /// What nobody else keeps: a prune frees it if this root is dropped.
+    pub exclusive: Total,
+    /// What others keep, too.
+    pub shared: Total,
+}
+
+/// What holds a repository's space.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Usage {
+    /// Deployments, remotes and refs, in this order, who holds most alone first.
+    pub holders: Vec<Holder>,
+    /// All objects.
+    pub total: Total,
+    /// What nobody keeps.
+    pub garbage: Total,
+}
+
+/// Finds out what holds the space in `repo`.
+///
+/// # Locking
+/// The shared lock, all the time.
+pub(crate) fn usage(
+    repo: &Repo,
+    sources: &mut dyn RootSource,
+    options: ViewOptions,
+    crew: Crew,
+    control: &Control,
+) -> Result<Usage> {
+    let lock = repo.lock_for_reading(options.effort.lock_timeout);
+    let _shared = lock.acquire(LockKind::Shared, control)?;
+    let roots = roots(repo, sources, options.depth, control)?;
+    // Marks before commits, as a mark may go meanwhile.
+    let partial = repo.partial_commits()?;
+    let mut graph = Graph::list(repo, crew, control)?;
+    let mut remotes: BTreeMap<Option<&str>, Vec<&Root>> = BTreeMap::new();
+    for root in &roots {
+        remotes.entry(root.remote.as_deref()).or_default().push(root);
+    }
+    let named_remotes = remotes.keys().any(Option::is_some);
+    let steps = if named_remotes { 2 * roots.len() } else { roots.len() };
+    control.enter(Phase::Crawl, steps as u64);
+
+    let each: Vec<Vec<&Root>> = roots.iter().map(|root| vec![root]).collect();
+    let Account { held, garbage, total } = account(&mut graph, &each, &partial, control)?;
+    let mut holders: Vec<Holder> = roots
+        .iter()
+        .zip(held)
+        .map(|(root, held)| held.of(root.kind, root.name.clone(), Some(root.commit)))
+        .collect();
+    if named_remotes {
+        let (names, groups): (Vec<_>, Vec<_>) = remotes.into_iter().unzip();
+        let by_remote = account(&mut graph, &groups, &partial, control)?.held;
+        for (name, held) in names.iter().zip(by_remote) {
+            holders.extend(name.map(|name| held.of(RootKind::Remote, name.to_owned(), None)));
+        }
+    }
+    holders.sort_by(|one, other| {
+        let size = |holder: &Holder| std::cmp::Reverse((holder.exclusive.bytes, holder.shared.bytes));
+        (one.kind, size(one), &one.name).cmp(&(other.kind, size(other), &other.name))
+    });
+    Ok(Usage { holders, total, garbage })
+}
+
+#[derive(Clone, Copy, Default)]
+struct Held {
+    all: Total,
+    exclusive: Total,
+}
+
+impl Held {
+    fn of(self, kind: RootKind, name: String, commit: Option<Checksum>) -> Holder {
+        let shared = Total {
+            objects: self.all.objects - self.exclusive.objects,
+            bytes: self.all.bytes - self.exclusive.bytes,
+        };
+        Holder { kind, name, commit, exclusive: self.exclusive, shared }
+    }
+}
+
+struct Account {
+    held: Vec<Held>,
+    total: Total,
+    garbage: Total,
+}
+
+/// What an object remembers.
+#[derive(Clone, Copy)]
+struct Visits {
+    last: u32,
+    by_several: bool,
+}
+
+/// Adds up what each group of roots reaches.
+fn account(
+    graph: &mut Graph,
+    groups: &[Vec<&Root>],
+    partial: &HashSet<Checksum>,
+    control: &Control,
+) -> Result<Account> {
+    let unseen = Visits { last: NOBODY, by_several: false };
+    let mut visits = vec![unseen; graph.len()];
+    let mut held = vec![Held::default(); groups.len()];
+    let mut stack = Vec::new();
+    for (owner, group) in (0..).zip(groups) {
+        for root in group {
+            for (commit, whole) in commits_of(graph, root, partial)? {
+                stack.push(commit);
+                while let Some(number) = stack.pop() {
+                    control.check()?;
+                    if whole && graph.is_missing(number) {
+                        return Err(Error::corrupt(graph.name(number), "it is missing"));
+                    }
+                    if visits.len() < graph.len() {
+                        visits.resize(graph.len(), unseen);
+                    }
+                    let seen = &mut visits[number as usize];
+                    if seen.last == owner {
+                        continue;
+                    }
+                    seen.by_several |= seen.last != NOBODY;
+                    seen.last = owner;
+                    if is_here(graph, number) {
+                        held[owner as usize].all.add(graph.size(number));
+                    }
+                    graph.children(number, &mut stack)?;
+                    if whole && graph.is_missing(number) {
+                        return Err(Error::corrupt(graph.name(number), "it is missing"));
+                    }
+                }
+            }
+            control.advance(1);
+        }
+    }
+    let (mut total, mut garbage) = (Total::default(), Total::default());
+    for (number, seen) in (0..).zip(&visits) {
+        let is_listed = (number as usize) < graph.listed();
+        if is_listed {
+            total.add(graph.size(number));
+        }
+        if seen.last == NOBODY {
+            if is_listed {
+                garbage.add(graph.size(number));
+            }
+        } else if !seen.by_several && is_here(graph, number) {
+            held[seen.last as usize].exclusive.add(graph.size(number));
+        }
+    }
+    Ok(Account { held, total, garbage })
+}
+
+/// Whether this repository has an object itself.
+fn is_here(graph: &Graph, number: Number) -> bool {
+    (number as usize) < graph.listed() || graph.size(number) > 0
+}
+
+/// The commits that a root keeps, and whether all that they reach has to be there.
+fn commits_of(graph: &mut Graph, root: &Root, partial: &HashSet<Checksum>) -> Result<Vec<(Number, bool)>> {
+    let mut found = Vec::new();
+    let mut next = Some(graph.number(ObjectName::new(root.commit, ObjectType::Commit))?);
+    let mut left = root.depth.unwrap_or(u32::MAX);
+    while let Some(commit) = next {
+        let parent = graph.parent(commit)?;
+        if graph.is_missing(commit) {
+            if found.is_empty() {
+                let object = graph.name(commit);
+                return Err(Error::corrupt(&root.name, format!("it refers to {object}, which is missing")));
+            }
+            break;
+        }
+        found.push((commit, !partial.contains(&graph.name(commit).checksum)));
+        if left == 0 {
+            break;
+        }
+        left -= u32::from(left != u32::MAX);
+        next = parent;
+    }
+    Ok(found)
+}
