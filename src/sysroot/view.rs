@@ -28,8 +28,7 @@ pub enum Place<'a> {
 /// The repository's shared lock, all the time.
 pub fn usage(place: Place, options: ViewOptions, control: &Control) -> Result<Usage> {
     look(place, options, |repo, sources, options| {
-        let pace = Pace::new(&options.effort, control);
-        view::usage(repo, sources, options, pace.crew(), control)
+        view::usage(repo, sources, options, Pace::new(&options.effort, control).crew(), control)
     })
 }
 
@@ -40,8 +39,7 @@ pub fn usage(place: Place, options: ViewOptions, control: &Control) -> Result<Us
 /// The repository's shared lock, all the time.
 pub fn why(place: Place, text: &str, options: ViewOptions, control: &Control) -> Result<Explanation> {
     look(place, options, |repo, sources, options| {
-        let pace = Pace::new(&options.effort, control);
-        view::why(repo, sources, text, options, pace.crew(), control)
+        view::why(repo, sources, text, options, Pace::new(&options.effort, control).crew(), control)
     })
 }
 
