@@ -217,7 +217,7 @@ def picture(title: str, path: Path, measured: Mapping[str, Felt]) -> None:
             longest[int(start * 2)] = max(longest.get(int(start * 2), 0), latency)
         chart.add(name, [round(longest[half] * 1000, 2) for half in sorted(longest)])
         end = max(end, max(longest))
-    chart.x_labels = [f"{half / 2:.0f}" for half in range(end + 1)]
+    chart.x_labels = [f"{half / 2:g}" for half in range(end + 1)]
     chart.render_to_file(path)
 
 
