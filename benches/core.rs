@@ -3,57 +3,129 @@
 //! `core crawl REPO [JOBS]` is a dry run of `prune --refs-only`: crawl, and one listing.
 //! `core floor REPO [JOBS]` does the same system calls with no thinking: reads all dirtrees and dirmetas, lists all
 //! object directories.
+//! `core sweep REPO [JOBS]` is a real `prune --refs-only`, of which only the time from the sweep's begin counts.
+//! `core unlink REPO [JOBS]` deletes the same objects with no thinking, which were found before: lists all object
+//! directories, and unlinks.
 //! `core delete REPO [IMPACT [VARIANT...]]` is `prune --refs-only`, with these changes of the impact's manners: `jobs=N`,
 //! `no-priority`, `no-batch`, `batch=N` (of that size, whatever syncs take), `no-rests`, `rests`,
-//! `rate=N`.
+//! `no-write-back`, `rate=N`.
 //! Prints `SECONDS PEAK_RSS_KIB`, the time without the process's start.
 
 #![allow(clippy::print_stdout, clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
+use std::collections::HashSet;
 use std::num::NonZeroUsize;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
+use ostree_sweep::control::Phase;
 use ostree_sweep::effort::{Batch, Effort, Impact};
 use ostree_sweep::mark::retention::{Keep, Retention};
 use ostree_sweep::prune::{prune, PruneOptions};
+use ostree_sweep::repo::object::ObjectName;
 use ostree_sweep::repo::Repo;
+use ostree_sweep::report::PruneReport;
 use ostree_sweep::Control;
-use rustix::fs::{openat, Mode, OFlags, RawDir, CWD};
+use rustix::fs::{openat, unlinkat, AtFlags, Mode, OFlags, RawDir, CWD};
 
 fn main() {
     // `cargo bench` adds an option of its own.
     let args: Vec<_> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
     let (Some(what), Some(repo)) = (args.first(), args.get(1)) else {
-        println!("usage: core crawl|floor REPO [JOBS]\n       core delete REPO [IMPACT [VARIANT...]]");
+        println!(
+            "usage: core crawl|floor|sweep|unlink REPO [JOBS]\n       core delete REPO [IMPACT [VARIANT...]]"
+        );
         return;
     };
-    let jobs = || args.get(2).map(|jobs| jobs.parse().expect("a number of threads"));
+    let repo = Path::new(repo);
+    // The same number for all by default, so that the floor is one for us.
+    let full = Effort::new(Impact::Full).manners.jobs;
+    let jobs = || args.get(2).map_or(full, |jobs| jobs.parse().expect("a number of threads"));
     let time = match what.as_str() {
-        "crawl" => crawl(Path::new(repo), jobs()),
-        "floor" => floor(Path::new(repo), jobs().map_or(4, NonZeroUsize::get)),
-        "delete" => delete(Path::new(repo), effort(&args[2..])),
+        "crawl" => timed(|| drop(run(repo, true, with(jobs()), &Control::new(), None))),
+        "floor" => floor(repo, jobs().get()),
+        "sweep" => sweep(repo, with(jobs())),
+        "unlink" => unlink(repo, jobs().get()),
+        "delete" => {
+            let effort = effort(&args[2..]);
+            timed(|| assert!(run(repo, false, effort, &Control::new(), None).failures.is_empty()))
+        }
         other => panic!("unknown benchmark {other}"),
     };
     println!("{:.6} {}", time.as_secs_f64(), peak_rss_kib());
 }
 
-fn crawl(repo: &Path, jobs: Option<NonZeroUsize>) -> Duration {
+fn timed(work: impl FnOnce()) -> Duration {
     let start = Instant::now();
+    work();
+    start.elapsed()
+}
+
+fn with(jobs: NonZeroUsize) -> Effort {
+    Effort { jobs: Some(jobs), ..Effort::new(Impact::Full) }
+}
+
+fn run(
+    repo: &Path,
+    dry_run: bool,
+    effort: Effort,
+    control: &Control,
+    observer: Option<&(dyn Fn(ObjectName) + Sync)>,
+) -> PruneReport {
     let options = PruneOptions {
         retention: &Retention::refs(Keep::ALL),
-        dry_run: true,
-        effort: Effort { jobs, ..Effort::new(Impact::Full) },
+        dry_run,
+        effort,
         max_freed: None,
         deltas_of: None,
-        observer: None,
+        observer,
         plan: None,
     };
-    let report = prune(&Repo::open(repo).unwrap(), &options, &Control::new()).unwrap();
-    assert!(report.objects_total() > 0);
-    start.elapsed()
+    prune(&Repo::open(repo).unwrap(), &options, control).unwrap()
+}
+
+fn sweep(repo: &Path, effort: Effort) -> Duration {
+    let control = Control::new();
+    let (over, start) = (AtomicBool::new(false), OnceLock::new());
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) && control.snapshot().phase != Phase::Sweep {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            start.set(Instant::now())
+        });
+        assert!(run(repo, false, effort, &control, None).failures.is_empty());
+        over.store(true, Ordering::Relaxed);
+    });
+    start.get().expect("it has begun").elapsed()
+}
+
+fn unlink(repo: &Path, jobs: usize) -> Duration {
+    let garbage: Vec<_> = (0..256).map(|_| Mutex::new(HashSet::new())).collect();
+    let observe = |object: ObjectName| {
+        let path = object.loose_path(Repo::open(repo).unwrap().config().mode);
+        let number = usize::from_str_radix(&path[..2], 16).unwrap();
+        garbage[number].lock().unwrap().insert(path[3..].to_owned());
+    };
+    run(repo, true, Effort::new(Impact::Full), &Control::new(), Some(&observe));
+    timed(|| {
+        parallel(jobs, 256, |number, buffer| {
+            let directory = repo.join(format!("objects/{number:02x}"));
+            let mut names = Vec::new();
+            let garbage = garbage[number].lock().unwrap();
+            list(&directory, buffer, |name| names.extend(garbage.get(name)));
+            let Ok(directory) = openat(CWD, &directory, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+            else {
+                return;
+            };
+            for name in names {
+                unlinkat(&directory, name, AtFlags::empty()).unwrap();
+            }
+        });
+    })
 }
 
 fn effort(args: &[String]) -> Effort {
@@ -77,26 +149,11 @@ fn effort(args: &[String]) -> Effort {
             ("rate", rate) => effort.unlinks_per_s = Some(rate.parse().expect("a number")),
             ("no-rests", _) => effort.manners.rests = false,
             ("rests", _) => effort.manners.rests = true,
+            ("no-write-back", _) => effort.manners.writes_back = false,
             (other, _) => panic!("unknown variant {other}"),
         }
     }
     effort
-}
-
-fn delete(repo: &Path, effort: Effort) -> Duration {
-    let start = Instant::now();
-    let options = PruneOptions {
-        retention: &Retention::refs(Keep::ALONE),
-        dry_run: false,
-        effort,
-        max_freed: None,
-        deltas_of: None,
-        observer: None,
-        plan: None,
-    };
-    let report = prune(&Repo::open(repo).unwrap(), &options, &Control::new()).unwrap();
-    assert!(report.failures.is_empty());
-    start.elapsed()
 }
 
 fn floor(repo: &Path, jobs: usize) -> Duration {

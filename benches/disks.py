@@ -28,6 +28,10 @@ class Image:
         with _mounted(path) as root:
             fill(root)
 
+    def remove(self) -> None:
+        """Deletes it."""
+        self._path.unlink()
+
     @contextlib.contextmanager
     def copy(self, iops: int | None) -> Iterator[Path]:
         """Mounts a fresh copy, nothing of which is in the page cache; at most `iops` requests a second."""

@@ -23,7 +23,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from disks import MKFS, Image
-from side_by_side import BIN, core_bench, make_repo
+from repositories import SWEEP, core, make_repo
 
 # Nine objects each, nearly all of them garbage.
 DIRECTORIES = 12_000
@@ -36,9 +36,9 @@ Command = Sequence["str | Path"]
 
 DELETIONS: dict[str, Command] = {
     "ostree prune": ["ionice", "-c3", "ostree", "prune", "--refs-only"],
-    "idle": [BIN / "ostree-sweep", "prune", "--refs-only", "--impact=idle"],
-    "balanced": [BIN / "ostree-sweep", "prune", "--refs-only", "--impact=balanced"],
-    "full": [BIN / "ostree-sweep", "prune", "--refs-only", "--impact=full"],
+    "idle": [SWEEP, "prune", "--refs-only", "--impact=idle"],
+    "balanced": [SWEEP, "prune", "--refs-only", "--impact=balanced"],
+    "full": [SWEEP, "prune", "--refs-only", "--impact=full"],
 }
 
 # Each changes one thing, of `idle` or of `full`.
@@ -49,6 +49,7 @@ VARIANTS: dict[str, Command] = {
     "idle, batches of 1000": ["idle", "batch=1000"],
     "idle, own priorities": ["idle", "no-priority"],
     "idle, no rests": ["idle", "no-rests"],
+    "idle, no write-back": ["idle", "no-write-back"],
     "idle, 8 threads": ["idle", "jobs=8"],
     "full": ["full"],
     "full, 1 thread": ["full", "jobs=1"],
@@ -146,13 +147,12 @@ def delete(command: Command, root: Path) -> float:
 
 
 def beside(command: Command | None, kind: str, root: Path, seconds: float) -> Felt:
-    """What the foreground feels beside a deletion; None: beside nothing."""
+    """What the foreground feels beside a deletion, and for `seconds` in all at least; None: beside nothing."""
     with watched(kind, root) as latencies:
-        took = []
-        if command is None:
-            time.sleep(seconds)
-        else:
-            took.append(delete(command, root))
+        end = time.perf_counter() + seconds
+        took = [] if command is None else [delete(command, root)]
+        # What a deletion leaves to the kernel is written half a minute later.
+        time.sleep(max(0, end - time.perf_counter()))
     return Felt(latencies, took)
 
 
@@ -243,7 +243,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--dir", type=Path, help="where to work: the file system that is measured")
     parser.add_argument("--rounds", type=int, default=3, help="runs of each deletion (default: 3)")
-    parser.add_argument("--seconds", type=float, default=30, help="time alone in each round (default: 30)")
+    parser.add_argument("--seconds", type=float, default=45, help="how long each run lasts at least (default: 45)")
     parser.add_argument("--directories", type=int, default=DIRECTORIES, help="size of the repository")
     parser.add_argument("--pictures", type=Path, metavar="DIR", help="draw latencies over time")
     parser.add_argument("--variants", nargs="*", metavar="NAME", help="what each part of pacing does, alone")
@@ -257,9 +257,8 @@ def main() -> None:
         return
     commands: Mapping[str, Command] = DELETIONS
     if arguments.variants is not None:
-        core = core_bench()
         commands = {
-            name: [core, "delete", "REPO", *(VARIANTS.get(name) or name.split())]
+            name: [core(), "delete", "REPO", *(VARIANTS.get(name) or name.split())]
             for name in arguments.variants or VARIANTS
         }
 
@@ -268,7 +267,9 @@ def main() -> None:
             (root / "files").mkdir()
             for number in range(_FILES):
                 (root / "files" / str(number)).write_bytes(os.urandom(4096))
-        make_repo(root / "repo", "bare", arguments.directories, keep=KEPT)
+        kept = int(arguments.directories * KEPT)
+        garbage = arguments.directories - kept
+        make_repo(root / "repo", "bare", directories=kept, files=8, garbage=garbage)
 
     with tempfile.TemporaryDirectory(dir=arguments.dir) as place:
         for file_system in arguments.file_systems:

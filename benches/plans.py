@@ -16,9 +16,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from side_by_side import BIN, drop_caches, make_repo
+from repositories import SWEEP, drop_caches, make_repo
 
-SWEEP = BIN / "ostree-sweep"
 OBJECTS_PER_DIRECTORY = 9
 BLOCK = 512
 
@@ -49,7 +48,7 @@ class Bench:
     def __init__(self, place: Path, objects: int) -> None:
         directories = objects // OBJECTS_PER_DIRECTORY
         self.repo, self.tree, self.plan = place / "repo", place / "tree", place / "plan"
-        make_repo(self.repo, "bare", directories * 19 // 20, keep=1)
+        make_repo(self.repo, "bare", directories=directories * 19 // 20, files=8)
         for number in range(directories // 20):
             directory = self.tree / str(number % 30) / str(number)
             directory.mkdir(parents=True)

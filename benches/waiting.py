@@ -20,7 +20,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from side_by_side import BIN, make_repo
+from repositories import SWEEP, make_repo
 
 # Of each directory's nine objects, all but some fifty directories' go.
 DIRECTORIES = 17_000
@@ -31,7 +31,7 @@ WAITERS = {"asleep in the kernel": "-1", "trying once a second": "30"}
 
 PRUNES: dict[str, Sequence[str | Path]] = {
     "ostree prune": ["ostree", "prune", "--refs-only"],
-    "ostree-sweep prune": [BIN / "ostree-sweep", "prune", "--refs-only", "--json"],
+    "ostree-sweep prune": [SWEEP, "prune", "--refs-only", "--json"],
 }
 
 
@@ -144,8 +144,9 @@ def main() -> None:
             (tree / str(number)).mkdir(parents=True)
             (tree / str(number) / "file").write_text(f"{number}")
         original = directory / "original"
-        make_repo(original, "bare", arguments.directories, keep=KEPT)
-        objects = sum(len(files) for _, _, files in os.walk(original / "objects"))
+        kept = int(arguments.directories * KEPT)
+        garbage = arguments.directories - kept
+        objects = make_repo(original, "bare", directories=kept, files=8, garbage=garbage)
         print(f"{objects:,} objects, of which next to all go")
         for title, setting in WAITERS.items():
             table(f"waiting {title}", measure(directory, original, tree, setting, arguments.rounds))

@@ -68,6 +68,8 @@ pub struct Manners {
     pub batch: Option<Batch>,
     /// Rest while others wait for the disk.
     pub rests: bool,
+    /// Before listening for others, have all written to its place that is to be written: the kernel does it in bursts.
+    pub writes_back: bool,
 }
 
 /// A thread's priorities.
@@ -108,12 +110,14 @@ impl Impact {
                 jobs: cores.min(TWO),
                 batch: Some(Batch { least: 16, most: 1024, sync: Duration::from_millis(10) }),
                 rests: true,
+                writes_back: true,
             },
             Impact::Balanced => Manners {
                 priority: Some(Priority { nice: 10, io: io_priority(BEST_EFFORT, 7) }),
                 jobs: cores,
                 batch: Some(Batch { least: 64, most: 1024, sync: Duration::from_millis(20) }),
                 rests: false,
+                writes_back: false,
             },
             Impact::Full => Manners {
                 priority: None,
@@ -121,6 +125,7 @@ impl Impact {
                 jobs: cores.saturating_mul(TWO).max(MANY),
                 batch: None,
                 rests: false,
+                writes_back: false,
             },
         }
     }

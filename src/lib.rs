@@ -24,6 +24,8 @@ pub mod control;
 pub mod effort;
 pub mod error;
 mod fault;
+#[cfg(feature = "test-util")]
+pub mod generate;
 pub mod mark;
 mod pace;
 pub mod plan;

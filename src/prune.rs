@@ -253,7 +253,7 @@ impl Run<'_> {
         }
         self.check_cover()?;
         let mut waiters = Waiters::watch(self.lock.path());
-        self.context.crew.pace.rest()?;
+        self.context.crew.pace.rest(self.context.repo.directory())?;
         let mut stage = Stage::Commits(None);
         let result = loop {
             let mut outcome = if let Stage::Barrier(sweep) = &stage {
@@ -263,7 +263,12 @@ impl Run<'_> {
                 self.slice(&mut stage)
             };
             if outcome.is_ok() && !matches!(stage, Stage::Done) {
-                outcome = self.context.crew.pace.rest().and_then(|()| waiters.give_way(control));
+                outcome = self
+                    .context
+                    .crew
+                    .pace
+                    .rest(self.context.repo.directory())
+                    .and_then(|()| waiters.give_way(control));
                 if outcome.is_ok() {
                     continue;
                 }

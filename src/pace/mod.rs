@@ -2,9 +2,12 @@
 //!
 //! Deleting a file costs little until somebody syncs: then all that the journal has gathered must be written, and who
 //! syncs waits for it. So we sync ourselves before it is much, and take as the measure of *much* how long that takes.
-//! Now and then, when no lock is held, we stop and listen whether others wait for the disk while we don't use it.
+//! What the journal has settled still has to be written to its place; left to the kernel, that comes in bursts. So now
+//! and then, when no lock is held, we have it written, and then listen whether others wait for the disk while we don't
+//! use it.
 
 mod pressure;
+mod write_back;
 
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicUsize, Ordering};
@@ -12,6 +15,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use self::pressure::Pressure;
+pub(crate) use self::write_back::sync_file_system;
 use crate::control::Control;
 use crate::effort::{Batch, Effort};
 use crate::error::Result;
@@ -177,11 +181,15 @@ impl<'a> Pace<'a> {
         self.batch.store(next.clamp(batch.least, batch.most), Ordering::Relaxed);
     }
 
-    /// Rests before a slice. To be called without a lock.
-    pub fn rest(&self) -> Result<()> {
+    /// Rests before a slice. To be called without a lock, with a directory of the file system.
+    pub fn rest(&self, directory: impl AsFd) -> Result<()> {
         self.control.rest_while_paused()?;
         let mut state = self.lock();
         if self.effort.manners.rests && state.should_listen() {
+            if self.effort.manners.writes_back && self.in_slices.load(Ordering::Relaxed) {
+                // It is for the pace only, as other syncs here.
+                let _ = sync_file_system(directory, self.control)?;
+            }
             self.listen(&mut state)?;
         } else {
             let owed = std::mem::take(&mut state.owed);
@@ -313,7 +321,7 @@ mod tests {
         pace.deleted(&directory);
         assert!(pace.wants_rest());
         let start = Instant::now();
-        pace.rest().unwrap();
+        pace.rest(&directory).unwrap();
         assert!(!pace.wants_rest());
         assert!(start.elapsed() >= Duration::from_millis(70));
     }

@@ -85,8 +85,11 @@ pub(super) fn remove_unused(
     done: &mut Done,
 ) -> Result<()> {
     let pace = Pace::new(effort, control);
+    let sysroot =
+        openat(CWD, owner.path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+            .map_err(|error| Error::io(owner.path, error))?;
     loop {
-        pace.rest()?;
+        pace.rest(&sysroot)?;
         poll(timeout, control, || Ok(owner.try_lock()?.map_or(Attempt::Acquired(()), Attempt::Busy)))?;
         let result = slice(owner.path, effort, &pace, control, done);
         owner.unlock();

@@ -1,7 +1,6 @@
 //! The order in which a sysroot is cleaned up: checkouts, what libostree removes by itself, the repository.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use rustix::io::Errno;
 
@@ -11,15 +10,13 @@ use crate::control::{Control, Phase};
 use crate::effort::Effort;
 use crate::error::{Error, Result};
 use crate::mark::retention::{Keep, Retention};
+use crate::pace::sync_file_system;
 use crate::prune::{lock_both, prune_within, PlanUse, PruneOptions, Surroundings};
 use crate::repo::config::LockTimeout;
 use crate::repo::lock::{poll, Attempt, LockKind};
 use crate::repo::Repo;
 use crate::report::{Failure, PruneReport};
 use crate::workers::contain_panic;
-
-/// How often the end of a sync is looked for.
-const SYNC_TICK: Duration = Duration::from_millis(5);
 
 /// How a cleanup is run.
 #[derive(Clone, Copy)]
@@ -237,16 +234,7 @@ fn prune(owner: &mut Owner, repo: &Repo, options: &CleanupOptions, control: &Con
 
 /// Makes the cleanup outlast a power cut: whoever removes the stamp then must be sure that nothing comes back without
 /// it. A journal keeps the order of unlinks in different directories, but btrfs does not, so the whole file system
-/// is synced. That can't be interrupted; who cancels is not kept waiting for it.
+/// is synced.
 fn make_durable(repo: &Repo, control: &Control) -> Result<()> {
-    let io = |error: std::io::Error| Error::io(repo.path(), error);
-    let directory = repo.directory().try_clone().map_err(io)?;
-    let sync = std::thread::spawn(move || rustix::fs::syncfs(&directory));
-    while !sync.is_finished() {
-        control.sleep(SYNC_TICK)?;
-    }
-    match sync.join() {
-        Ok(result) => result.map_err(|error| io(error.into())),
-        Err(_) => Err(Error::Internal("the thread that syncs panicked".into())),
-    }
+    sync_file_system(repo.directory(), control)?.map_err(|error| Error::io(repo.path(), error))
 }

@@ -1,0 +1,30 @@
+//! A sync of all that a file system has not written yet.
+
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use rustix::io::Errno;
+
+use crate::control::Control;
+use crate::error::{Error, Result};
+
+/// How often the end of a sync is looked for.
+const TICK: Duration = Duration::from_millis(5);
+
+/// Writes all that is to be written to a file system. That can't be interrupted; who cancels is not kept waiting for it.
+/// The outer error is the cancellation.
+pub(crate) fn sync_file_system(
+    directory: impl AsFd,
+    control: &Control,
+) -> Result<std::result::Result<(), Errno>> {
+    let directory = match rustix::io::dup(directory) {
+        Ok(directory) => directory,
+        Err(error) => return Ok(Err(error)),
+    };
+    // A thread inherits the priorities of the one that starts it.
+    let sync = std::thread::spawn(move || rustix::fs::syncfs(directory));
+    while !sync.is_finished() {
+        control.sleep(TICK)?;
+    }
+    sync.join().map_err(|_| Error::Internal("the thread that syncs panicked".into()))
+}
