@@ -27,7 +27,7 @@ LICENCES = { \
 
 .DEFAULT_GOAL = help
 .DELETE_ON_ERROR:
-.PHONY: help deps deps-vm deps-bench build wheel share docs licences demo test test-long test-vm killable fuzz lint \
+.PHONY: help deps deps-vm deps-bench build wheel share docs licences demo test test-long test-vm test-programs fuzz lint \
 	bench clean
 
 help: ## show this help
@@ -82,11 +82,11 @@ licences: ## list the licences of what the wheel links statically, in docs/licen
 demo: build ## update, finalize and clean up a real sysroot, from beginning to end
 	demo/demo.sh
 
-test: build killable ## run all tests
+test: build test-programs ## run all tests
 	cargo test --locked
 	$(BIN)/pytest tests/python
 
-test-long: build killable fuzz ## run all tests in their long form, which takes hours
+test-long: build test-programs fuzz ## run all tests in their long form, which takes hours
 	cargo test --locked
 	OSTREE_SWEEP_LONG=1 OSTREE_SWEEP_EXAMPLES=2000 $(BIN)/pytest tests/python
 
@@ -94,8 +94,8 @@ test-long: build killable fuzz ## run all tests in their long form, which takes 
 test-vm: build deps-vm ## run the tests that boot a virtual machine, which take minutes
 	$(BIN)/pytest -p updates tests/vm
 
-killable: deps
-	cargo build --release --locked --features fault-points --example killable
+test-programs: deps
+	cargo build --release --locked --features fault-points,test-util --example killable --example generate
 
 # What is found that is new is kept among what was built; what is worth it goes to fuzz/corpus by hand.
 fuzz: deps ## give each reader what a fuzzer makes up, for FUZZ_SECONDS each
@@ -122,7 +122,12 @@ lint: build ## check format, lints and types
 	$(BIN)/stubtest ostree_sweep._core
 
 bench: build deps-bench ## measure side by side with ostree and flatpak
-	$(BIN)/python benches/side_by_side.py
+	$(BIN)/python -m compileall -q python
+	$(BIN)/python benches/crawl.py --write
+	$(BIN)/python benches/prune.py --write
+	$(BIN)/python benches/growth.py --write
+	$(BIN)/python benches/startup.py --write
+	$(BIN)/pytest benches/test_operations.py
 	$(BIN)/python benches/waiting.py
 	$(BIN)/python benches/plans.py
 	$(BIN)/python benches/foreground.py

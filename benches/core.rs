@@ -41,14 +41,14 @@ fn main() {
         return;
     };
     let repo = Path::new(repo);
-    // The same number for all by default, so that the floor is one for us.
-    let full = Effort::new(Impact::Full).manners.jobs;
-    let jobs = || args.get(2).map_or(full, |jobs| jobs.parse().expect("a number of threads"));
+    let jobs = args.get(2).and_then(|jobs| jobs.parse().ok());
+    // As many as we take of ourselves, so that the floor is one for us.
+    let as_many = || jobs.unwrap_or(Effort::new(Impact::Full).manners.jobs).get();
     let time = match what.as_str() {
-        "crawl" => timed(|| drop(run(repo, true, with(jobs()), &Control::new(), None))),
-        "floor" => floor(repo, jobs().get()),
-        "sweep" => sweep(repo, with(jobs())),
-        "unlink" => unlink(repo, jobs().get()),
+        "crawl" => timed(|| drop(run(repo, true, with(jobs), &Control::new(), None))),
+        "floor" => floor(repo, as_many()),
+        "sweep" => sweep(repo, with(jobs)),
+        "unlink" => unlink(repo, as_many()),
         "delete" => {
             let effort = effort(&args[2..]);
             timed(|| assert!(run(repo, false, effort, &Control::new(), None).failures.is_empty()))
@@ -64,8 +64,8 @@ fn timed(work: impl FnOnce()) -> Duration {
     start.elapsed()
 }
 
-fn with(jobs: NonZeroUsize) -> Effort {
-    Effort { jobs: Some(jobs), ..Effort::new(Impact::Full) }
+fn with(jobs: Option<NonZeroUsize>) -> Effort {
+    Effort { jobs, ..Effort::new(Impact::Full) }
 }
 
 fn run(

@@ -147,7 +147,7 @@ def delete(command: Command, root: Path) -> float:
 
 
 def beside(command: Command | None, kind: str, root: Path, seconds: float) -> Felt:
-    """What the foreground feels beside a deletion, and for `seconds` in all at least; None: beside nothing."""
+    """What the foreground feels beside a deletion, for `seconds` at least; None: beside nothing."""
     with watched(kind, root) as latencies:
         end = time.perf_counter() + seconds
         took = [] if command is None else [delete(command, root)]
@@ -243,7 +243,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--dir", type=Path, help="where to work: the file system that is measured")
     parser.add_argument("--rounds", type=int, default=3, help="runs of each deletion (default: 3)")
-    parser.add_argument("--seconds", type=float, default=45, help="how long each run lasts at least (default: 45)")
+    parser.add_argument(
+        "--seconds", type=float, default=45, help="how long each run lasts at least (default: 45)"
+    )
     parser.add_argument("--directories", type=int, default=DIRECTORIES, help="size of the repository")
     parser.add_argument("--pictures", type=Path, metavar="DIR", help="draw latencies over time")
     parser.add_argument("--variants", nargs="*", metavar="NAME", help="what each part of pacing does, alone")

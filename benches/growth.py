@@ -13,8 +13,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from crawl import CORE, DRY_RUN, FLOOR, OSTREE
-from measure import REPORT, Sample, as_it_is, median, report, run
 from repositories import make_repo
+
+from measure import REPORT, Sample, as_it_is, median, report, run
 
 OBJECTS_PER_DIRECTORY = 9
 SIZES = [10_000, 100_000, 1_000_000, 5_000_000]
@@ -70,7 +71,9 @@ def plot(title: str, path: Path, measured: dict[int, dict[str, float]]) -> None:
         style=pygal.style.CleanStyle,
     )
     for name in next(iter(measured.values())):
-        chart.add(name.replace("`", ""), [(math.log10(size), values[name]) for size, values in measured.items()])
+        chart.add(
+            name.replace("`", ""), [(math.log10(size), values[name]) for size, values in measured.items()]
+        )
     chart.render_to_file(path)
 
 
@@ -79,7 +82,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3, help="counted runs of each contestant (default: 3)")
     parser.add_argument("--sizes", type=int, nargs="*", default=SIZES, help="numbers of objects, about")
-    parser.add_argument("--dir", type=Path, help="where to make repositories: the file system that is measured")
+    parser.add_argument(
+        "--dir", type=Path, help="where to make repositories: the file system that is measured"
+    )
     parser.add_argument("--write", action="store_true", help="write to docs/performance.md")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=arguments.dir) as place:
@@ -88,7 +93,8 @@ def main() -> None:
         table(measured)
     if arguments.write:
         seconds = {
-            size: {name: sample.seconds for name, sample in samples.items()} for size, samples in measured.items()
+            size: {name: sample.seconds for name, sample in samples.items()}
+            for size, samples in measured.items()
         }
         memory = {
             size: {name: sample.peak_kib / 1024 for name, sample in samples.items()}

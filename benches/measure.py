@@ -1,4 +1,4 @@
-"""Runs contestants in turns, so that a change in the machine's speed meets all of them alike, and compares them."""
+"""Runs contestants in turns, so that a change in the machine's speed meets all alike, and compares them."""
 
 from __future__ import annotations
 

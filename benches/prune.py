@@ -1,4 +1,4 @@
-"""Three quarters of 200,000 objects are deleted, on several file systems, beside `ostree prune`, flatpak's and the floor.
+"""Deletes three quarters of 200,000 objects on several file systems, beside others' prunes and the floor.
 
 Needs root, which may mount.
 """
@@ -14,13 +14,12 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from disks import MKFS, Image
-from measure import Contestant, report, run, table
 from repositories import SWEEP, core, make_repo
 
+from measure import Contestant, report, run, table
+
 OSTREE = Contestant("`ostree prune`", lambda repo: ["ostree", "prune", "--refs-only", f"--repo={repo}"])
-PRUNE = Contestant(
-    "`ostree-sweep prune`", lambda repo: [SWEEP, "prune", "--refs-only", f"--repo={repo}"]
-)
+PRUNE = Contestant("`ostree-sweep prune`", lambda repo: [SWEEP, "prune", "--refs-only", f"--repo={repo}"])
 FLATPAK = Contestant(
     "`flatpak build-update-repo --prune`",
     lambda repo: ["flatpak", "build-update-repo", "--prune", "--no-update-summary", repo],
@@ -61,7 +60,7 @@ def warmed(image: Image) -> Callable[[], AbstractContextManager[Path]]:
     def fresh() -> Iterator[Path]:
         with image.copy(None) as root:
             subprocess.run([core(), "crawl", root / "repo"], check=True, stdout=subprocess.DEVNULL)
-            subprocess.run(["find", root, "-size", "+1T"], check=True)
+            subprocess.run(["find", root, "-size", "+1024G"], check=True)
             yield root / "repo"
 
     return fresh
@@ -89,7 +88,9 @@ def main() -> None:
     arguments = parser.parse_args()
     contestants = [OSTREE, PRUNE, SWEEP_ALONE, FLOOR]
 
-    def bench(title: str, contestants: list[Contestant], fresh: Callable[[], AbstractContextManager[Path]]) -> None:
+    def bench(
+        title: str, contestants: list[Contestant], fresh: Callable[[], AbstractContextManager[Path]]
+    ) -> None:
         table(title, run(contestants, arguments.rounds, fresh, warm_up=False))
 
     with tempfile.TemporaryDirectory(dir=arguments.dir) as place, report("prune", write=arguments.write):

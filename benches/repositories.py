@@ -38,9 +38,9 @@ def _build(*command: str) -> Path:
 
 
 def make_repo(path: Path, mode: str, shape: str = "desktop", **numbers: int) -> int:
-    """Makes a repository of a shape, with these numbers instead of the shape's own; returns how many objects it has.
+    """Makes a repository of a shape, with some other numbers than the shape's own.
 
-    Nothing is left to be written back, which whoever runs first would pay for.
+    Returns how many objects it has. Nothing is left to be written back: whoever runs first would pay.
     """
     subprocess.run(["ostree", f"--repo={path}", "init", f"--mode={mode}"], check=True)
     changes = [f"{key}={number}" for key, number in numbers.items()]

@@ -10,14 +10,17 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from measure import Contestant, as_it_is, report, run, table
 from repositories import SWEEP, make_repo
+
+from measure import Contestant, as_it_is, report, run, table
 
 PASS = Contestant("`python3 -c pass`", lambda _: [sys.executable, "-c", "pass"])
 CLEANUP = Contestant(
     "`ostree-sweep cleanup --auto`", lambda sysroot: [SWEEP, "cleanup", "--auto", f"--sysroot={sysroot}"]
 )
-OSTREE = Contestant("`ostree admin cleanup`", lambda sysroot: ["ostree", "admin", "cleanup", f"--sysroot={sysroot}"])
+OSTREE = Contestant(
+    "`ostree admin cleanup`", lambda sysroot: ["ostree", "admin", "cleanup", f"--sysroot={sysroot}"]
+)
 
 
 @contextlib.contextmanager

@@ -40,6 +40,14 @@ impl Effort {
         }
     }
 
+    /// Number of threads to read from a disk with, if it is `jobs` from memory.
+    pub(crate) fn cold_jobs(&self, jobs: usize) -> usize {
+        if self.jobs.is_some() {
+            return jobs;
+        }
+        jobs.max(self.manners.cold_jobs.get())
+    }
+
     /// How long a lock is held in one go.
     pub(crate) fn slice(&self) -> Duration {
         self.lock_slice.min(LONGEST_SLICE)
@@ -64,6 +72,8 @@ pub struct Manners {
     pub priority: Option<Priority>,
     /// Number of threads.
     pub jobs: NonZeroUsize,
+    /// Number of threads that read what is not in memory.
+    pub cold_jobs: NonZeroUsize,
     /// Make deletions durable in batches, so that others who sync don't wait for ours; None: leave it to the kernel.
     pub batch: Option<Batch>,
     /// Rest while others wait for the disk.
@@ -108,6 +118,7 @@ impl Impact {
             Impact::Idle => Manners {
                 priority: Some(Priority { nice: 19, io: io_priority(IDLE, 0) }),
                 jobs: cores.min(TWO),
+                cold_jobs: cores.min(TWO),
                 batch: Some(Batch { least: 16, most: 1024, sync: Duration::from_millis(10) }),
                 rests: true,
                 writes_back: true,
@@ -115,14 +126,16 @@ impl Impact {
             Impact::Balanced => Manners {
                 priority: Some(Priority { nice: 10, io: io_priority(BEST_EFFORT, 7) }),
                 jobs: cores,
+                cold_jobs: cores,
                 batch: Some(Batch { least: 64, most: 1024, sync: Duration::from_millis(20) }),
                 rests: false,
                 writes_back: false,
             },
             Impact::Full => Manners {
                 priority: None,
-                // A thread that waits for a cold disk, or for a journal, leaves its core to another.
+                // A thread that waits for a journal leaves its core to another.
                 jobs: cores.saturating_mul(TWO).max(MANY),
+                cold_jobs: cores.saturating_mul(TWO).max(VERY_MANY),
                 batch: None,
                 rests: false,
                 writes_back: false,
@@ -133,6 +146,7 @@ impl Impact {
 
 const TWO: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1);
 const MANY: NonZeroUsize = NonZeroUsize::MIN.saturating_add(7);
+const VERY_MANY: NonZeroUsize = NonZeroUsize::MIN.saturating_add(31);
 
 impl Priority {
     /// Lowers the priorities of the calling thread, and of no other. That it may not, or that the kernel's I/O

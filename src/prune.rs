@@ -24,7 +24,7 @@ use crate::plan::Plan;
 use crate::repo::lock::{poll, Attempt, Held, Lock, LockKind};
 use crate::repo::object::{Checksum, ObjectName, ObjectType};
 use crate::repo::refs::{list, Ref};
-use crate::repo::waiters::Waiters;
+use crate::repo::waiters::{self, Waiters};
 use crate::repo::Repo;
 use crate::report::PruneReport;
 use crate::sweep::objects::{Context, Notice, Pass};
@@ -156,6 +156,7 @@ pub(crate) fn prune_within(
         surroundings,
         lock: &lock,
         slice: effort.slice(),
+        awaited: false,
         mark: match plan {
             Some(PlanUse { plan, .. }) => Mark::resume(repo, plan, crew, control)?,
             None => Mark::new(repo, retention, crew, control),
@@ -209,6 +210,8 @@ struct Run<'a> {
     surroundings: &'a mut dyn Surroundings,
     lock: &'a Lock,
     slice: Duration,
+    /// Whether somebody slept until the last slice was over.
+    awaited: bool,
     mark: Mark<'a>,
     report: PruneReport,
 }
@@ -253,7 +256,7 @@ impl Run<'_> {
         }
         self.check_cover()?;
         let mut waiters = Waiters::watch(self.lock.path());
-        self.context.crew.pace.rest(self.context.repo.directory())?;
+        self.rest()?;
         let mut stage = Stage::Commits(None);
         let result = loop {
             let mut outcome = if let Stage::Barrier(sweep) = &stage {
@@ -263,12 +266,7 @@ impl Run<'_> {
                 self.slice(&mut stage)
             };
             if outcome.is_ok() && !matches!(stage, Stage::Done) {
-                outcome = self
-                    .context
-                    .crew
-                    .pace
-                    .rest(self.context.repo.directory())
-                    .and_then(|()| waiters.give_way(control));
+                outcome = self.rest().and_then(|()| waiters.give_way(control));
                 if outcome.is_ok() {
                     continue;
                 }
@@ -286,6 +284,10 @@ impl Run<'_> {
         result
     }
 
+    fn rest(&self) -> Result<()> {
+        self.context.crew.pace.rest(self.context.repo.directory(), self.awaited)
+    }
+
     /// Takes note if a plan does not cover all that is to go, or refuses it then.
     fn check_cover(&mut self) -> Result<()> {
         match self.mark.uncovered() {
@@ -301,6 +303,7 @@ impl Run<'_> {
     fn slice(&mut self, stage: &mut Stage) -> Result<()> {
         let exclusive = lock_both(self.surroundings, self.lock, LockKind::Exclusive, self.context.control)?;
         let result = self.work(stage);
+        self.awaited = waiters::is_anyone_asleep();
         drop(exclusive);
         self.surroundings.unlock();
         result

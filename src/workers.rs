@@ -7,6 +7,9 @@ use std::thread::Builder;
 use crate::error::{Error, Result};
 use crate::pace::Pace;
 
+/// Enough for what has no recursion; many threads must fit where memory is limited.
+const STACK: usize = 512 << 10;
+
 /// A group of threads to be.
 #[derive(Clone, Copy)]
 pub(crate) struct Crew<'a> {
@@ -20,6 +23,11 @@ impl Crew<'_> {
     /// The same with at most so many threads.
     pub(crate) fn at_most(self, jobs: usize) -> Self {
         Self { jobs: self.jobs.min(jobs), ..self }
+    }
+
+    /// The threads to read from a disk with.
+    pub(crate) fn for_cold(self) -> Self {
+        Self { jobs: self.pace.effort().cold_jobs(self.jobs), ..self }
     }
 
     /// Calls `work` with each number below `count`, each once, on all threads. The first error ends it; numbers that
@@ -47,8 +55,9 @@ impl Crew<'_> {
                 self.pace.effort().apply_priority();
                 contain_panic(&work)
             };
-            let helpers: Vec<_> =
-                (1..self.jobs).map_while(|_| Builder::new().spawn_scoped(scope, helper).ok()).collect();
+            let helpers: Vec<_> = (1..self.jobs)
+                .map_while(|_| Builder::new().stack_size(STACK).spawn_scoped(scope, helper).ok())
+                .collect();
             let mut results = vec![contain_panic(&work)];
             results
                 .extend(helpers.into_iter().map(|helper| helper.join().unwrap_or_else(|_| Err(panicked()))));

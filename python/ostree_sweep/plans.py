@@ -9,7 +9,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from . import log
-from .writable import physical_root, run_writable
+from .places import physical_root
+from .writable import run_writable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -18,7 +18,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from . import log
-from .writable import physical_root, run_writable
+from .places import physical_root, stamp_path
+from .writable import run_writable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -85,7 +86,7 @@ class CleanupStamp:
         Raises:
             OSError: there is no such sysroot.
         """
-        return cls(os.path.join(physical_root(sysroot), ".cleanup"))
+        return cls(stamp_path(physical_root(sysroot)))
 
     def request(self, deployed: Iterable[str] = ()) -> StampNote:
         """Notes durably that a cleanup is due; replaces an older stamp.

@@ -18,18 +18,6 @@ _MS_BIND = 4096
 _MS_RELATIME = 1 << 21
 
 
-def physical_root(sysroot: str | os.PathLike[str]) -> str:
-    """The physical root of a sysroot, which is that root itself or the root of a booted deployment.
-
-    Raises:
-        OSError: there is no such sysroot.
-    """
-    root = os.fspath(sysroot)
-    below = os.path.join(root, "sysroot")
-    booted = os.path.samefile(root, "/") or os.path.exists(os.path.join(below, "ostree"))
-    return below if booted else root
-
-
 def run_writable(directory: str, action: Callable[[], _T]) -> _T:
     """Runs `action`, in a namespace where `directory` is writable if it's a booted host's read-only /sysroot.
 

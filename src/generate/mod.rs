@@ -126,11 +126,13 @@ impl<'a> Tree<'a> {
 
     /// Writes dirtrees, children before parents, and the files that `commit` brings.
     fn write(&mut self, changed: &BTreeSet<u32>, commit: u32) -> Result<()> {
-        let mut levels = vec![0..1];
-        while let Some(level) = levels.last().filter(|level| (level.end as usize) < self.directories.len()) {
-            levels.push(level.end..level.end * FAN + 1);
+        // The first directory of each level.
+        let mut levels = vec![0_u32, 1];
+        while let Some(next) = levels.last().filter(|first| (**first as usize) < self.directories.len()) {
+            levels.push(next * FAN + 1);
         }
-        for level in levels.into_iter().rev() {
+        for level in levels.windows(2).rev() {
+            let level = level[0]..level[1];
             let level: Vec<_> = changed.range(level).copied().collect();
             for (directory, checksum) in self.write_level(&level, commit)? {
                 self.directories[directory as usize].1 = checksum;
@@ -167,10 +169,8 @@ impl<'a> Tree<'a> {
         let mut files = Vec::new();
         for file in 0..self.shape.files {
             let text = format!("{}-{directory}-{brought}-{file}", self.number);
-            let content = match self.shape.symlinks {
-                true => Content::Symlink(&text),
-                false => Content::Regular(text.as_bytes()),
-            };
+            let content =
+                if self.shape.symlinks { Content::Symlink(&text) } else { Content::Regular(text.as_bytes()) };
             let checksum = self.writer.content(content, brought != commit)?;
             files.push((format!("a-file-with-a-usual-name-{file:02}"), checksum.0.to_vec()));
         }

@@ -6,6 +6,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use super::live_set::LiveSet;
 use super::roots::Root;
@@ -17,8 +18,12 @@ use crate::repo::variant::{self, Child};
 use crate::repo::Repo;
 use crate::workers::{contain_panic, Crew};
 
+/// So many objects tell whether they have to be read from a disk: those in memory take less time each.
+const SCOUTED: u32 = 32;
+const COLD: Duration = Duration::from_micros(50);
+
 /// A wait looks at the cancel flag this often.
-const TICK: std::time::Duration = std::time::Duration::from_millis(50);
+const TICK: Duration = Duration::from_millis(50);
 
 /// Marks all that `roots` reach as live and returns the dirtrees and dirmetas that were not found.
 pub(crate) fn crawl(
@@ -44,29 +49,23 @@ pub(crate) fn crawl(
 pub(crate) fn read_all(
     repo: &Repo,
     live: &LiveSet,
-    objects: Vec<ObjectName>,
+    mut objects: Vec<ObjectName>,
     crew: Crew,
     control: &Control,
 ) -> Result<Vec<ObjectName>> {
+    let worker = || Worker { repo, live, control, pace: crew.pace, buffer: Vec::new(), missing: Vec::new() };
+    let mut scout = worker();
+    let is_cold = scout.scout(&mut objects)?;
     if objects.is_empty() {
-        return Ok(objects);
+        return Ok(scout.missing);
     }
+    // Who waits for a disk leaves the processor to others, and a disk does many requests at a time better than one.
+    let crew = if is_cold { crew.for_cold() } else { crew };
     let pool = Pool::new(objects, crew.jobs);
-    let work = || {
-        let worker = Worker {
-            repo,
-            live,
-            control,
-            pace: crew.pace,
-            pool: &pool,
-            buffer: Vec::new(),
-            missing: Vec::new(),
-        };
-        pool.stop_on_error(contain_panic(|| worker.run()))
-    };
+    let work = || pool.stop_on_error(contain_panic(|| worker().run(&pool)));
     let missing = crew.run(|| Ok(work()));
     pool.finish()?;
-    Ok(missing.into_iter().flat_map(Result::unwrap_or_default).collect())
+    Ok(missing.into_iter().flat_map(Result::unwrap_or_default).chain(scout.missing).collect())
 }
 
 struct Worker<'a> {
@@ -74,27 +73,40 @@ struct Worker<'a> {
     live: &'a LiveSet,
     control: &'a Control,
     pace: &'a Pace<'a>,
-    pool: &'a Pool,
     buffer: Vec<u8>,
     missing: Vec<ObjectName>,
 }
 
 impl Worker<'_> {
-    fn run(mut self) -> Result<Vec<ObjectName>> {
+    /// Reads a few objects, and tells whether they came from a disk.
+    fn scout(&mut self, objects: &mut Vec<ObjectName>) -> Result<bool> {
+        let begin = Instant::now();
+        let mut read = 0;
+        while read < SCOUTED {
+            self.control.check()?;
+            self.pace.read()?;
+            let Some(object) = objects.pop() else { break };
+            self.read(object, objects)?;
+            read += 1;
+        }
+        Ok(begin.elapsed() > COLD * read)
+    }
+
+    fn run(mut self, pool: &Pool) -> Result<Vec<ObjectName>> {
         let mut own: Vec<ObjectName> = Vec::new();
-        self.pool.lock().members += 1;
-        while !self.pool.stopped.load(Ordering::Relaxed) {
+        pool.lock().members += 1;
+        while !pool.stopped.load(Ordering::Relaxed) {
             self.control.check()?;
             self.pace.read()?;
             let object = match own.pop() {
                 Some(object) => object,
-                None => match self.pool.take(&mut own, self.control)? {
+                None => match pool.take(&mut own, self.control)? {
                     Some(object) => object,
                     None => break,
                 },
             };
             self.read(object, &mut own)?;
-            self.pool.share(&mut own);
+            pool.share(&mut own);
         }
         Ok(self.missing)
     }

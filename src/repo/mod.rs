@@ -32,6 +32,9 @@ const FILE: OFlags = OFlags::RDONLY.union(OFlags::CLOEXEC).union(OFlags::NOFOLLO
 /// libostree's own limit for metadata objects, `OSTREE_MAX_METADATA_SIZE`.
 const MAX_METADATA: u64 = 128 << 20;
 
+/// Most dirtrees, dirmetas and commits are smaller.
+const SMALL: usize = 16 << 10;
+
 /// Limit for `config`, for refs and the like, which are far smaller.
 const MAX_SMALL: u64 = 16 << 20;
 
@@ -169,11 +172,14 @@ impl Repo {
             }
             Err(error) => return Err(Error::io(self.path.join("objects").join(path), error)),
         };
+        if read_at_once(&file, buffer) && is_content_of(object, buffer) {
+            return Ok(true);
+        }
         read_regular(&file, MAX_METADATA, buffer).map_err(|error| match error.kind() {
             std::io::ErrorKind::InvalidData => Error::corrupt(object, error.to_string()),
             _ => Error::io(self.path.join("objects").join(&path), error),
         })?;
-        if Sha256::digest(&buffer).as_slice() == object.checksum.0 {
+        if is_content_of(object, buffer) {
             Ok(true)
         } else {
             Err(Error::corrupt(object, "its content does not match its checksum"))
@@ -305,6 +311,19 @@ pub(crate) fn read_text(file: &OwnedFd) -> std::io::Result<String> {
 }
 
 /// Reads all of a regular file of at most `limit` bytes into `buffer`.
+fn is_content_of(object: ObjectName, bytes: &[u8]) -> bool {
+    Sha256::digest(bytes).as_slice() == object.checksum.0
+}
+
+/// Reads what is most likely a small file by one system call. What it may have read wrong, the checksum finds out; then,
+/// as when it is false, the file is to be read with care.
+fn read_at_once(file: &OwnedFd, buffer: &mut Vec<u8>) -> bool {
+    buffer.clear();
+    buffer.try_reserve(SMALL).is_ok()
+        && retry_on_intr(|| rustix::io::pread(file, rustix::buffer::spare_capacity(buffer), 0)).is_ok()
+        && buffer.len() < buffer.capacity()
+}
+
 fn read_regular(file: &OwnedFd, limit: u64, buffer: &mut Vec<u8>) -> std::io::Result<()> {
     let invalid = |reason| std::io::Error::new(std::io::ErrorKind::InvalidData, reason);
     let stat = rustix::fs::fstat(file)?;

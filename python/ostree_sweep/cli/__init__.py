@@ -1,23 +1,14 @@
-"""The `ostree-sweep` command: arguments in, one call of the package, result lines and an exit status out."""
+"""The `ostree-sweep` command."""
 
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
 
-from ..errors import LockTimeoutError, OperationCancelled, OstreeSweepError, PartialCleanupError
-from . import output
-from .arguments import UsageError, parse
-from .commands import COMMANDS
-from .signals import WorkSignals
+from .quick import nothing_to_do
 
+TYPE_CHECKING = False  # without `typing`, as in the package
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-_FAILED = 1
-_USAGE = 2
-_PARTIAL = 3
-_BUSY = 75
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -30,44 +21,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         SystemExit: `--help` or `--version` was answered.
     """
     given = sys.argv[1:] if arguments is None else list(arguments)
-    output.follow_locale()
-    with WorkSignals() as signals:
-        try:
-            try:
-                return _run(given, signals)
-            finally:
-                output.flush()
-        except OSError:  # nobody reads what we print any more, or it can't be kept
-            output.discard()
-            return _FAILED
+    if nothing_to_do(given):
+        return 0
+    from .run import run
 
-
-def _run(given: list[str], signals: WorkSignals) -> int:
-    try:
-        options = parse(given)
-    except UsageError as error:
-        # What can't be parsed may still say how it wants its answer.
-        output.fail(error, as_json="--json" in given)
-        return _USAGE
-    try:
-        result = COMMANDS[options.command](options, signals)
-        output.show(result, as_json=options.json)
-    except BrokenPipeError:
-        raise
-    except (OstreeSweepError, OSError, ImportError, ValueError, OverflowError) as error:
-        output.fail(error, as_json=options.json)
-        return _status(error, signals)
-    return 0
-
-
-def _status(error: Exception, signals: WorkSignals) -> int:
-    if isinstance(error, OperationCancelled) and signals.number is not None:
-        return 128 + signals.number
-    if isinstance(error, PartialCleanupError):
-        return _PARTIAL
-    if isinstance(error, LockTimeoutError):
-        return _BUSY
-    # The core's word for an argument out of range.
-    if isinstance(error, (ValueError, OverflowError)):
-        return _USAGE
-    return _FAILED
+    return run(given)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import socket
 import struct
 import sys
 import time
@@ -99,8 +98,11 @@ def _field(name: str, value: str) -> bytes:
 
 
 def _send(path: str, data: bytes) -> bool:
+    import socket
+
     # A name that begins so is in the abstract name space.
     address = "\0" + path[1:] if path.startswith("@") else path
+
     with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
         sender.sendto(data, address)
         return True

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from importlib.resources import files
 
 from ..errors import OstreeSweepError
 
@@ -30,6 +29,8 @@ def install(root: str | os.PathLike[str] = "/", prefix: str = "/usr") -> list[st
         OstreeSweepError: there is no such command.
         ValueError: the prefix is no absolute path.
     """
+    from importlib.resources import files
+
     if not os.path.isabs(prefix):
         raise ValueError(f"--prefix: no absolute path: '{prefix}'")
     installed = os.path.join(root, prefix.lstrip("/"))

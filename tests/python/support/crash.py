@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 LONG = os.environ.get("OSTREE_SWEEP_LONG") == "1"
 
 _TARGET = Path(os.environ.get("CARGO_TARGET_DIR", PROJECT / "target"))
-KILLABLE = _TARGET / "release" / "examples" / "killable"
+EXAMPLES = _TARGET / "release" / "examples"
+KILLABLE = EXAMPLES / "killable"
 
 DICE = random.SystemRandom()
 
