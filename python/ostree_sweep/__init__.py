@@ -20,7 +20,7 @@ from .errors import (
 )
 from .plans import Dropped, ObjectTotal, PlanRoot, PrunePlan
 from .progress import Progress
-from .reports import CleanupReport, Failure, ObjectTally, PruneReport
+from .reports import CleanupReport, Failure, ObjectTally, PrunedItem, PruneReport
 from .retention import Keep, Policy
 from .views import Explanation, Holder, Usage, Way, usage, why
 
@@ -46,6 +46,7 @@ __all__ = [
     "Progress",
     "PrunePlan",
     "PruneReport",
+    "PrunedItem",
     "StalePlanError",
     "UnsupportedRepoError",
     "Usage",

@@ -35,6 +35,7 @@ from .progress import Progress, ProgressCallback
 from .reports import (
     CleanupReport,
     Failure,
+    PrunedItem,
     PruneReport,
     cleanup_report,
     not_needed,
@@ -68,6 +69,7 @@ def auto_cleanup(
     time_budget_s: float | None = None,
     lock_timeout_s: float | None = None,
     lock_slice_s: float = 0.1,
+    items: Callable[[PrunedItem], object] | None = None,
     cancellable: Cancellable | None = None,
     progress: ProgressCallback | None = None,
 ) -> CleanupReport:
@@ -82,6 +84,7 @@ def auto_cleanup(
         stamp: the stamp's path; None: `.cleanup` in the physical root.
         max_freed: stop when this many bytes are freed from the repository. Not for dry runs.
         dry_run: delete nothing, take no exclusive lock, and report what would be done.
+        items: called with each item that goes, or would go, from the repository, and why.
         impact, jobs, unlinks_per_s, time_budget_s, lock_timeout_s, lock_slice_s, cancellable, progress: see
             the module.
 
@@ -103,6 +106,7 @@ def auto_cleanup(
         max_freed=max_freed,
         dry_run=dry_run,
         effort=effort_of(impact, jobs, unlinks_per_s, time_budget_s, lock_timeout_s, lock_slice_s),
+        items=items,
         cancellable=cancellable,
         progress=progress,
     )
@@ -120,6 +124,7 @@ def cleanup(
     time_budget_s: float | None = None,
     lock_timeout_s: float | None = None,
     lock_slice_s: float = 0.1,
+    items: Callable[[PrunedItem], object] | None = None,
     cancellable: Cancellable | None = None,
     progress: ProgressCallback | None = None,
 ) -> CleanupReport:
@@ -132,6 +137,7 @@ def cleanup(
         stamp: the stamp's path; None: `.cleanup` in the physical root.
         max_freed: stop when this many bytes are freed from the repository. Not for dry runs.
         dry_run: delete nothing, take no exclusive lock, and report what would be done.
+        items: called with each item that goes, or would go, from the repository, and why.
         impact, jobs, unlinks_per_s, time_budget_s, lock_timeout_s, lock_slice_s, cancellable, progress: see
             the module.
 
@@ -148,6 +154,7 @@ def cleanup(
         max_freed=max_freed,
         dry_run=dry_run,
         effort=effort_of(impact, jobs, unlinks_per_s, time_budget_s, lock_timeout_s, lock_slice_s),
+        items=items,
         cancellable=cancellable,
         progress=progress,
     )
@@ -298,7 +305,7 @@ def prune(
     time_budget_s: float | None = None,
     lock_timeout_s: float | None = None,
     lock_slice_s: float = 0.1,
-    names: Callable[[str], object] | None = None,
+    items: Callable[[PrunedItem], object] | None = None,
     cancellable: Cancellable | None = None,
     progress: ProgressCallback | None = None,
 ) -> PruneReport:
@@ -326,7 +333,7 @@ def prune(
         static_deltas_only: of `delete_commit`, delete only the static deltas that lead to it.
         max_freed: stop when this many bytes are freed. Not for dry runs.
         dry_run: delete nothing, take no exclusive lock, and report what would be done.
-        names: called with the name, `CHECKSUM.TYPE`, of each pruned object.
+        items: called with each item that goes, or would go, and why.
         impact, jobs, unlinks_per_s, time_budget_s, lock_timeout_s, lock_slice_s, cancellable, progress: see
             the module.
 
@@ -363,7 +370,7 @@ def prune(
         dry_run=dry_run,
         effort=effort_of(impact, jobs, unlinks_per_s, time_budget_s, lock_timeout_s, lock_slice_s),
     )
-    return complete(run(work, prune_report, cancellable, progress, names))
+    return complete(run(work, prune_report, cancellable, progress, items))
 
 
 def _stamp(sysroot: str | os.PathLike[str], path: str | os.PathLike[str] | None) -> CleanupStamp:
@@ -394,6 +401,7 @@ def _clean_up(
     max_freed: int | None,
     dry_run: bool,
     effort: Effort,
+    items: Callable[[PrunedItem], object] | None = None,
     cancellable: Cancellable | None,
     progress: ProgressCallback | None,
 ) -> CleanupReport:
@@ -416,7 +424,7 @@ def _clean_up(
         dry_run=dry_run,
         effort=effort,
     )
-    report = run(work, cleanup_report, cancellable, progress)
+    report = run(work, cleanup_report, cancellable, progress, items)
     report = dataclasses.replace(report, plan_refused=plan_refused or report.plan_refused)
     if not (dry_run or report.failures or report.unfinished):
         if plan_refused is None:

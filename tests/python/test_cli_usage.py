@@ -239,7 +239,7 @@ def test_verbose_names_each_pruned_object(repo: Path) -> None:
     outcome = run("prune", f"--repo={repo}", "--refs-only", "-v")
     gone = set(before) - set(listed(repo))
     names = {Path(path).parent.name + Path(path).name for path in gone}
-    assert names <= set(outcome.stderr.decode().splitlines())
+    assert names <= {line.split("  ")[0] for line in outcome.stderr.decode().splitlines()}
     assert len(names) == 3
 
 

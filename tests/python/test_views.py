@@ -154,8 +154,9 @@ def test_why_names_every_ref_that_reaches_an_object_and_what_is_garbage(
 ) -> None:
     with tempfile.TemporaryDirectory() as place:
         repo = build(description, Path(place, "repo"), mode, upstreams[mode])
-        garbage: list[str] = []
-        ostree_sweep.prune(repo.path, refs_only=True, depth=depth, dry_run=True, names=garbage.append)
+        items: list[ostree_sweep.PrunedItem] = []
+        ostree_sweep.prune(repo.path, refs_only=True, depth=depth, dry_run=True, items=items.append)
+        garbage = {item.name: item.reason for item in items}
         present = objects(repo.path)
         roots: dict[str, dict[str, set[str]]] = {}
         for name, commit in refs(repo.path).items():
@@ -167,6 +168,8 @@ def test_why_names_every_ref_that_reaches_an_object_and_what_is_garbage(
             found = ostree_sweep.why(name, repo.path, depth=depth)
             assert (found.object, found.place) == (name, "here")
             assert found.is_garbage == (name in garbage)
+            if name.endswith(".commit") and name in garbage:
+                assert bool(found.beyond_depth_of) == garbage[name].startswith("beyond depth")
             keepers = {root for root, by_commit in roots.items() if name in set().union(*by_commit.values())}
             assert {way.name for way in found.kept_by} == keepers
             for way in found.kept_by:
