@@ -27,8 +27,9 @@ from __future__ import annotations
 import dataclasses
 import os
 from functools import partial
-from typing import TYPE_CHECKING, Callable
+from typing import TYPE_CHECKING, Callable, TypeVar
 
+from . import log
 from .errors import StalePlanError
 from .plans import PlanPlaces, PrunePlan, prune_plan
 from .progress import Progress, ProgressCallback
@@ -55,6 +56,8 @@ if TYPE_CHECKING:
     from .cancellation import Cancellable
     from .retention import Date, Policy, RetentionOptions
     from .stamp import StampSnapshot
+
+_Report = TypeVar("_Report", bound=PruneReport)
 
 
 def auto_cleanup(
@@ -279,7 +282,7 @@ def apply(
         dry_run=dry_run,
         effort=effort_of(impact, jobs, unlinks_per_s, time_budget_s, lock_timeout_s, lock_slice_s),
     )
-    return complete(run(work, prune_report, cancellable, progress))
+    return _logged(run(work, prune_report, cancellable, progress), found.repo)
 
 
 def prune(
@@ -370,7 +373,7 @@ def prune(
         dry_run=dry_run,
         effort=effort_of(impact, jobs, unlinks_per_s, time_budget_s, lock_timeout_s, lock_slice_s),
     )
-    return complete(run(work, prune_report, cancellable, progress, items))
+    return _logged(run(work, prune_report, cancellable, progress, items), repo)
 
 
 def _stamp(sysroot: str | os.PathLike[str], path: str | os.PathLike[str] | None) -> CleanupStamp:
@@ -431,6 +434,24 @@ def _clean_up(
             PlanPlaces(sysroot).remove(known)
         if found is not None:
             report = _remove_stamp(report, requested, found)
+    return _logged(report, sysroot)
+
+
+def _logged(report: _Report, path: str | os.PathLike[str]) -> _Report:
+    """Logs what was done, and returns the report if nothing was left behind."""
+    if report.plan_refused is not None:
+        log.info("the plan was not used: %s", report.plan_refused)
+    log.info(
+        "%s: %d objects %s, %d bytes in all",
+        os.fspath(path),
+        report.objects_pruned,
+        "would be deleted" if report.dry_run else "deleted",
+        report.bytes_freed,
+    )
+    for failure in report.failures:
+        log.info("cannot remove %s: %s", failure.path, failure.error)
+    if report.unfinished is not None:
+        log.info("something is left: %s", report.unfinished)
     return complete(report)
 
 

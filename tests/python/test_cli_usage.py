@@ -243,6 +243,13 @@ def test_verbose_names_each_pruned_object(repo: Path) -> None:
     assert len(names) == 3
 
 
+def test_a_plan_is_a_sysroots_or_a_repositorys(repo: Path) -> None:
+    for sysroot in ("/", "/sysroot"):
+        outcome = run("plan", f"--sysroot={sysroot}", f"--repo={repo}")
+        assert outcome.returncode == 2
+        assert b"--repo: not allowed with argument --sysroot" in outcome.stderr
+
+
 def test_the_default_repository_is_the_one_ostree_takes(repo: Path, tmp_path: Path) -> None:
     plain = tmp_path / "plain"
     other, under_sysroot = tmp_path / "other", tmp_path / "root" / "ostree" / "repo"

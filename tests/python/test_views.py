@@ -39,7 +39,7 @@ from support.repositories import (
     refs,
     sizes,
 )
-from support.sysroots import COMMAND, Sysroot, locked, output
+from support.sysroots import BRANCH, COMMAND, Sysroot, locked, output
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -332,6 +332,17 @@ def test_metrics_can_be_parsed_and_say_what_was_done(updated: Sysroot, tmp_path:
     assert file.stat().st_mode & 0o777 == 0o644
     assert [path.name for path in tmp_path.glob("*.prom")] == ["sweep.prom"]
     assert not list(tmp_path.glob(".ostree-sweep-*"))
+
+
+@pytest.mark.needs_root
+def test_metrics_that_cannot_be_written_change_no_outcome(updated: Sysroot, tmp_path: Path) -> None:
+    updated.ostree("commit", "--orphan", "--tree=ref=" + BRANCH)
+    file = tmp_path / "nowhere" / "sweep.prom"
+    command = [str(COMMAND), "cleanup", f"--sysroot={updated.path}", f"--metrics={file}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0
+    assert "Deleted " in done.stdout
+    assert done.stderr == f"warning: cannot write {file}: No such file or directory\n"
 
 
 def samples(file: Path) -> dict[str, float]:

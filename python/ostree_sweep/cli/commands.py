@@ -13,8 +13,8 @@ from ..reports import CleanupReport, not_needed
 from ..retention import Policy
 from ..stamp import CleanupStamp
 from . import metrics, service, views
-from .arguments import default_repo
-from .output import Result, item_printer, report_result, show_details
+from .arguments import default_repo, default_sysroot
+from .output import Result, item_printer, report_result, show_details, warn
 from .table import size
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def plan(options: argparse.Namespace, signals: WorkSignals) -> Result:
     else:
         with signals.progress() as progress:
             made = api.plan(
-                options.sysroot,
+                options.sysroot or default_sysroot(),
                 repo=options.repo,
                 output=options.output,
                 cancellable=signals.token,
@@ -187,7 +187,11 @@ def _keep_metrics(options: argparse.Namespace, report: PruneReport) -> None:
         and report.ran
         and not report.dry_run
     ):
-        metrics.write(options.metrics, options.sysroot, metrics.of_cleanup(report))
+        try:
+            metrics.write(options.metrics, options.sysroot, metrics.of_cleanup(report))
+        except OSError as error:
+            # The cleanup is done, and its outcome is what counts.
+            warn(f"cannot write {options.metrics}: {error.strerror or error}")
 
 
 def _is_pending(sysroot: str) -> bool:

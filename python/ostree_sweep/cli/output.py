@@ -12,9 +12,9 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Callable
 
 from ..errors import OperationCancelled, PartialCleanupError
-from ..progress import terminal_bar
 from ..reports import CleanupReport, PruneReport
 from . import service
+from .bar import terminal_bar
 from .table import size
 
 if TYPE_CHECKING:
@@ -211,6 +211,11 @@ def _print_lines(lines: list[str]) -> None:
 
 def _print_error(message: str) -> None:
     print(f"error: {_printable(message)}", file=sys.stderr)
+
+
+def warn(message: str) -> None:
+    """Prints a warning on stderr."""
+    print(f"warning: {_printable(message)}", file=sys.stderr)
 
 
 def _printable(text: str) -> str:
