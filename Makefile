@@ -27,7 +27,7 @@ LICENCES = { \
 
 .DEFAULT_GOAL = help
 .DELETE_ON_ERROR:
-.PHONY: help deps deps-vm deps-bench build wheel share docs licences demo test test-long test-vm killable fuzz lint \
+.PHONY: help deps deps-vm deps-bench build wheel share docs licences picture demo test test-long test-vm killable fuzz lint \
 	advisories bench clean
 
 help: ## show this help
@@ -79,6 +79,9 @@ docs: build ## write the API's reference into dist/docs
 licences: ## list the licences of what the wheel links statically, in docs/licences.md
 	@$(LICENCES) >docs/licences.md
 
+picture: build ## draw a terminal session, in docs/session.svg
+	PYTHONPATH=tests/python $(BIN)/python packaging/picture.py docs/session.svg
+
 demo: build ## update, finalize and clean up a real sysroot, from beginning to end
 	demo/demo.sh
 
@@ -86,7 +89,7 @@ test: build killable ## run all tests
 	cargo test --locked
 	$(BIN)/pytest tests/python
 
-test-long: build killable fuzz ## run all tests in their long form, which takes hours
+test-long: build deps-vm killable fuzz ## run all tests in their long form, which takes hours
 	cargo test --locked
 	OSTREE_SWEEP_LONG=1 OSTREE_SWEEP_EXAMPLES=2000 $(BIN)/pytest tests/python
 
@@ -131,6 +134,7 @@ bench: build deps-bench ## measure side by side with ostree and flatpak
 	$(BIN)/python benches/waiting.py
 	$(BIN)/python benches/plans.py
 	$(BIN)/python benches/foreground.py
+	$(BIN)/python benches/footprint.py
 
 clean: ## remove all that was built
 	cargo clean
