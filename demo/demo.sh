@@ -1,5 +1,5 @@
 #!/bin/bash
-# An update from beginning to end: deploy, boot, stage, finalize, clean up. Needs root, some 500 MB and less than a
+# An update from beginning to end: deploy, boot, stage, finalize, clean up. Needs root, some 500 MiB and less than a
 # minute. All of it happens in a temporary directory, which is removed in the end, come what may.
 set -euo pipefail
 
@@ -119,7 +119,7 @@ measure() {
         find "$sysroot"/ostree/deploy/demo/deploy -mindepth 1 -maxdepth 1 -type d | wc -l
         echo "$stamp"
         find "$repo/objects" -mindepth 2 -type f -o -mindepth 2 -type l | wc -l
-        du -sk "$sysroot" | awk '{ printf "%.1f MB\n", $1 * 1024 / 1000000 }'
+        du -sk "$sysroot" | awk '{ printf "%.1f MiB\n", $1 / 1024 }'
     } >"$place/column-$1"
 }
 

@@ -33,6 +33,7 @@ fn main() -> ExitCode {
                 dry_run: false,
                 effort: Effort { jobs: Some(jobs), ..Effort::new(Impact::Full) },
                 max_freed: None,
+                observer: None,
                 plan: None,
             };
             cleanup(sysroot, &options, &control).map(|_| ())

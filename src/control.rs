@@ -75,6 +75,8 @@ pub struct Snapshot {
 pub struct Control {
     cancelled: AtomicBool,
     paused: AtomicBool,
+    /// Who is told what goes can't follow.
+    too_fast: AtomicBool,
     /// Threads that wait to be resumed.
     resting: AtomicUsize,
     phase: AtomicU8,
@@ -106,9 +108,14 @@ impl Control {
         self.paused.store(paused, Ordering::Relaxed);
     }
 
+    /// Asks the run to rest as [`Control::pause`] does, but as part of its work: who is told what goes can't follow.
+    pub fn hold_back(&self, too_fast: bool) {
+        self.too_fast.store(too_fast, Ordering::Relaxed);
+    }
+
     /// Whether the run was asked to rest.
     pub fn is_paused(&self) -> bool {
-        self.paused.load(Ordering::Relaxed)
+        self.paused.load(Ordering::Relaxed) || self.too_fast.load(Ordering::Relaxed)
     }
 
     /// Has the run stop after `time`, as if it was cancelled, but with success. Can be called once.
@@ -121,7 +128,8 @@ impl Control {
 
     /// Progress as of now.
     pub fn snapshot(&self) -> Snapshot {
-        let phase = if self.resting.load(Ordering::Relaxed) > 0 {
+        let is_resting = self.resting.load(Ordering::Relaxed) > 0;
+        let phase = if is_resting && self.paused.load(Ordering::Relaxed) {
             Phase::Paused
         } else {
             let phase = usize::from(self.phase.load(Ordering::Relaxed));

@@ -30,6 +30,7 @@ pub mod mark;
 mod pace;
 pub mod plan;
 pub mod prune;
+pub mod pruned;
 pub mod repo;
 pub mod report;
 mod sweep;

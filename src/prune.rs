@@ -10,6 +10,7 @@
 //! A dry run does the first step, decides with the same function as a real one, and deletes nothing.
 
 use std::path::PathBuf;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use crate::control::{Control, Phase};
@@ -18,21 +19,19 @@ use crate::error::{Error, Result};
 use crate::mark::census::DIRECTORIES;
 use crate::mark::retention::Retention;
 use crate::mark::roots::Start;
-use crate::mark::{Mark, RootSource};
+use crate::mark::{Behind, Mark, RootSource};
 use crate::pace::Pace;
 use crate::plan::Plan;
+use crate::pruned::{Item, Observer, Pruned};
 use crate::repo::lock::{poll, Attempt, Held, Lock, LockKind};
 use crate::repo::object::{Checksum, ObjectName, ObjectType};
 use crate::repo::refs::{list, Ref};
 use crate::repo::waiters::{self, Waiters};
 use crate::repo::Repo;
 use crate::report::PruneReport;
-use crate::sweep::objects::{Context, Notice, Pass};
-use crate::sweep::{commits, leftovers, Seen};
+use crate::sweep::objects::{Context, Gone, Notice, Pass};
+use crate::sweep::{commits, leftovers};
 use crate::workers::contain_panic;
-
-/// Receives the name of every object that is pruned.
-pub type Observer<'a> = &'a (dyn Fn(ObjectName) + Sync);
 
 /// A plan to delete by.
 #[derive(Clone, Copy)]
@@ -56,7 +55,7 @@ pub struct PruneOptions<'a> {
     pub max_freed: Option<u64>,
     /// Remove all static deltas that lead to this commit, even if it stays.
     pub deltas_of: Option<Checksum>,
-    /// Told the name of every object that is pruned, or would be.
+    /// Told everything that is pruned, or would be.
     pub observer: Option<Observer<'a>>,
     /// Delete by a plan instead of crawling. What to keep is as it was when the plan was made.
     pub plan: Option<PlanUse<'a>>,
@@ -138,7 +137,17 @@ pub(crate) fn prune_within(
     let pace = Pace::new(&effort, control);
     let crew = pace.crew();
     let unprotects = surroundings.unprotects();
-    let notify = |object, _: &Seen| observer.into_iter().for_each(|observer| observer(object));
+    let behind = OnceLock::new();
+    let notify = |gone: Gone| {
+        let Some(observer) = observer else { return };
+        observer(match gone {
+            Gone::Object(object, _) => {
+                let reason = behind.get_or_init(Behind::default).reason(object);
+                Pruned { item: Item::Object(object), reason }
+            }
+            Gone::Leftover(item, reason) => Pruned { item, reason },
+        });
+    };
     let mut run = Run {
         context: Context {
             repo,
@@ -161,6 +170,7 @@ pub(crate) fn prune_within(
             Some(PlanUse { plan, .. }) => Mark::resume(repo, plan, crew, control)?,
             None => Mark::new(repo, retention, crew, control),
         },
+        behind: &behind,
         report: PruneReport { dry_run, by_plan: plan.is_some(), ..PruneReport::default() },
     };
     let result = contain_panic(|| if dry_run { run.tell() } else { run.sweep() });
@@ -213,6 +223,8 @@ struct Run<'a> {
     /// Whether somebody slept until the last slice was over.
     awaited: bool,
     mark: Mark<'a>,
+    /// For who is told what goes.
+    behind: &'a OnceLock<Behind>,
     report: PruneReport,
 }
 
@@ -237,6 +249,7 @@ impl Run<'_> {
         self.check_cover()?;
         self.mark.wait_for_missing()?;
         self.mark.refuse_in_use(self.surroundings)?;
+        self.find_reasons()?;
 
         control.enter(Phase::Sweep, DIRECTORIES as u64);
         let pass = if self.commit_only { Pass::over_commits() } else { Pass::over_all() };
@@ -244,7 +257,11 @@ impl Run<'_> {
         self.report.merge(pass.finish().0);
         result?;
         let mut deltas = leftovers::Deltas::list(self.context, &mut self.report)?;
-        deltas.run(self.context, self.mark.live(), &mut self.report, None)
+        deltas.run(self.context, self.mark.live(), &mut self.report, None)?;
+        if self.context.observer.is_some() {
+            leftovers::prune_summaries(self.context, &mut self.report)?;
+        }
+        Ok(())
     }
 
     /// A real run.
@@ -253,6 +270,7 @@ impl Run<'_> {
         {
             let _shared = self.lock.acquire(LockKind::Shared, control)?;
             self.mark.look_first(self.surroundings)?;
+            self.find_reasons()?;
         }
         self.check_cover()?;
         let mut waiters = Waiters::watch(self.lock.path());
@@ -286,6 +304,14 @@ impl Run<'_> {
 
     fn rest(&self) -> Result<()> {
         self.context.crew.pace.rest(self.context.repo.directory(), self.awaited)
+    }
+
+    fn find_reasons(&self) -> Result<()> {
+        if self.context.observer.is_some() {
+            // Empty until now.
+            let _ = self.behind.set(self.mark.behind()?);
+        }
+        Ok(())
     }
 
     /// Takes note if a plan does not cover all that is to go, or refuses it then.

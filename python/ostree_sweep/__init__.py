@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     )
     from .plans import Dropped, ObjectTotal, PlanRoot, PrunePlan
     from .progress import Progress
-    from .reports import CleanupReport, Failure, ObjectTally, PruneReport
+    from .reports import CleanupReport, Failure, ObjectTally, PrunedItem, PruneReport
     from .retention import Keep, Policy
     from .views import Explanation, Holder, Usage, Way, usage, why
 
@@ -50,6 +50,7 @@ __all__ = [
     "Progress",
     "PrunePlan",
     "PruneReport",
+    "PrunedItem",
     "StalePlanError",
     "UnsupportedRepoError",
     "Usage",
@@ -86,6 +87,7 @@ _MODULES = {
     "Progress": "progress",
     "PrunePlan": "plans",
     "PruneReport": "reports",
+    "PrunedItem": "reports",
     "StalePlanError": "errors",
     "UnsupportedRepoError": "errors",
     "Usage": "views",

@@ -86,7 +86,7 @@ class _Callbacks(TypedDict):
     cancelled: Callable[[], bool] | None
     paused: Callable[[], bool] | None
     progress: _ProgressFn | None
-    names: Callable[[str], object] | None
+    items: Callable[[str, str, str], object] | None
 
 class _Total(TypedDict):
     objects: int

@@ -27,14 +27,16 @@ from __future__ import annotations
 import dataclasses
 import os
 from functools import partial
-from typing import TYPE_CHECKING, Callable
+from typing import TYPE_CHECKING, Callable, TypeVar
 
+from . import log
 from .errors import StalePlanError
 from .plans import PlanPlaces, PrunePlan, prune_plan
 from .progress import Progress, ProgressCallback
 from .reports import (
     CleanupReport,
     Failure,
+    PrunedItem,
     PruneReport,
     cleanup_report,
     not_needed,
@@ -55,6 +57,8 @@ if TYPE_CHECKING:
     from .retention import Date, Policy, RetentionOptions
     from .stamp import StampSnapshot
 
+_Report = TypeVar("_Report", bound=PruneReport)
+
 
 def auto_cleanup(
     sysroot: str | os.PathLike[str] = "/",
@@ -68,6 +72,7 @@ def auto_cleanup(
     time_budget_s: float | None = None,
     lock_timeout_s: float | None = None,
     lock_slice_s: float = 0.1,
+    items: Callable[[PrunedItem], object] | None = None,
     cancellable: Cancellable | None = None,
     progress: ProgressCallback | None = None,
 ) -> CleanupReport:
@@ -82,6 +87,7 @@ def auto_cleanup(
         stamp: the stamp's path; None: `.cleanup` in the physical root.
         max_freed: stop when this many bytes are freed from the repository. Not for dry runs.
         dry_run: delete nothing, take no exclusive lock, and report what would be done.
+        items: called with each item that goes, or would go, from the repository, and why.
         impact, jobs, unlinks_per_s, time_budget_s, lock_timeout_s, lock_slice_s, cancellable, progress: see
             the module.
 
@@ -103,6 +109,7 @@ def auto_cleanup(
         max_freed=max_freed,
         dry_run=dry_run,
         effort=effort_of(impact, jobs, unlinks_per_s, time_budget_s, lock_timeout_s, lock_slice_s),
+        items=items,
         cancellable=cancellable,
         progress=progress,
     )
@@ -120,6 +127,7 @@ def cleanup(
     time_budget_s: float | None = None,
     lock_timeout_s: float | None = None,
     lock_slice_s: float = 0.1,
+    items: Callable[[PrunedItem], object] | None = None,
     cancellable: Cancellable | None = None,
     progress: ProgressCallback | None = None,
 ) -> CleanupReport:
@@ -132,6 +140,7 @@ def cleanup(
         stamp: the stamp's path; None: `.cleanup` in the physical root.
         max_freed: stop when this many bytes are freed from the repository. Not for dry runs.
         dry_run: delete nothing, take no exclusive lock, and report what would be done.
+        items: called with each item that goes, or would go, from the repository, and why.
         impact, jobs, unlinks_per_s, time_budget_s, lock_timeout_s, lock_slice_s, cancellable, progress: see
             the module.
 
@@ -148,6 +157,7 @@ def cleanup(
         max_freed=max_freed,
         dry_run=dry_run,
         effort=effort_of(impact, jobs, unlinks_per_s, time_budget_s, lock_timeout_s, lock_slice_s),
+        items=items,
         cancellable=cancellable,
         progress=progress,
     )
@@ -272,7 +282,7 @@ def apply(
         dry_run=dry_run,
         effort=effort_of(impact, jobs, unlinks_per_s, time_budget_s, lock_timeout_s, lock_slice_s),
     )
-    return complete(run(work, prune_report, cancellable, progress))
+    return _logged(run(work, prune_report, cancellable, progress), found.repo)
 
 
 def prune(
@@ -298,7 +308,7 @@ def prune(
     time_budget_s: float | None = None,
     lock_timeout_s: float | None = None,
     lock_slice_s: float = 0.1,
-    names: Callable[[str], object] | None = None,
+    items: Callable[[PrunedItem], object] | None = None,
     cancellable: Cancellable | None = None,
     progress: ProgressCallback | None = None,
 ) -> PruneReport:
@@ -326,7 +336,7 @@ def prune(
         static_deltas_only: of `delete_commit`, delete only the static deltas that lead to it.
         max_freed: stop when this many bytes are freed. Not for dry runs.
         dry_run: delete nothing, take no exclusive lock, and report what would be done.
-        names: called with the name, `CHECKSUM.TYPE`, of each pruned object.
+        items: called with each item that goes, or would go, and why.
         impact, jobs, unlinks_per_s, time_budget_s, lock_timeout_s, lock_slice_s, cancellable, progress: see
             the module.
 
@@ -363,7 +373,7 @@ def prune(
         dry_run=dry_run,
         effort=effort_of(impact, jobs, unlinks_per_s, time_budget_s, lock_timeout_s, lock_slice_s),
     )
-    return complete(run(work, prune_report, cancellable, progress, names))
+    return _logged(run(work, prune_report, cancellable, progress, items), repo)
 
 
 def _stamp(sysroot: str | os.PathLike[str], path: str | os.PathLike[str] | None) -> CleanupStamp:
@@ -394,6 +404,7 @@ def _clean_up(
     max_freed: int | None,
     dry_run: bool,
     effort: Effort,
+    items: Callable[[PrunedItem], object] | None = None,
     cancellable: Cancellable | None,
     progress: ProgressCallback | None,
 ) -> CleanupReport:
@@ -416,13 +427,31 @@ def _clean_up(
         dry_run=dry_run,
         effort=effort,
     )
-    report = run(work, cleanup_report, cancellable, progress)
+    report = run(work, cleanup_report, cancellable, progress, items)
     report = dataclasses.replace(report, plan_refused=plan_refused or report.plan_refused)
     if not (dry_run or report.failures or report.unfinished):
         if plan_refused is None:
             PlanPlaces(sysroot).remove(known)
         if found is not None:
             report = _remove_stamp(report, requested, found)
+    return _logged(report, sysroot)
+
+
+def _logged(report: _Report, path: str | os.PathLike[str]) -> _Report:
+    """Logs what was done, and returns the report if nothing was left behind."""
+    if report.plan_refused is not None:
+        log.info("the plan was not used: %s", report.plan_refused)
+    log.info(
+        "%s: %d objects %s, %d bytes in all",
+        os.fspath(path),
+        report.objects_pruned,
+        "would be deleted" if report.dry_run else "deleted",
+        report.bytes_freed,
+    )
+    for failure in report.failures:
+        log.info("cannot remove %s: %s", failure.path, failure.error)
+    if report.unfinished is not None:
+        log.info("something is left: %s", report.unfinished)
     return complete(report)
 
 

@@ -1,15 +1,10 @@
-"""Progress of running work: the value that callbacks get, its pace, and a bar for terminals."""
+"""Progress of running work: the value that callbacks get, and its pace."""
 
 from __future__ import annotations
 
-import sys
 import time
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Callable
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from typing import Callable
 
 # Nine at even distances leave room in any second for the last one.
 _INTERVAL_S = 1 / 9
@@ -58,31 +53,3 @@ class Throttle:
             pending, self._pending = self._pending, None
             self._callback(pending)
             self._next_s = time.monotonic() + _INTERVAL_S
-
-
-@contextmanager
-def terminal_bar() -> Iterator[ProgressCallback | None]:
-    """Gives a callback that draws a progress bar on stderr; None where stderr is no terminal."""
-    if sys.stderr is None or not sys.stderr.isatty():
-        yield None
-        return
-    from tqdm import tqdm
-
-    # A serial console has no height, in which tqdm would draw nothing.
-    with tqdm(file=sys.stderr, leave=False, nrows=2, unit="") as bar:
-        phase = ""
-
-        def draw(progress: Progress) -> None:
-            nonlocal phase
-            if progress.phase != phase:
-                phase = progress.phase
-                bar.reset()
-                bar.set_description_str(phase, refresh=False)
-            bar.total = progress.total
-            bar.n = progress.done
-            if progress.bytes_freed:
-                freed = f"{progress.bytes_freed / 2**20:.1f} MiB freed"
-                bar.set_postfix_str(freed, refresh=False)
-            bar.refresh()
-
-        yield draw

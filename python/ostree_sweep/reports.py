@@ -51,6 +51,21 @@ class Failure:
 
 
 @dataclass(frozen=True)
+class PrunedItem:
+    """Something that goes, or in a dry run would go.
+
+    Attributes:
+        type: a type of object, as in `PruneReport.by_type`, or "static-delta", "delta-index" or "summary".
+        name: an object's as `CHECKSUM.TYPE`, or else a path relative to the repository.
+        reason: why, for people to read.
+    """
+
+    type: str
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class PruneReport:
     """What a prune did, or in a dry run would do.
 

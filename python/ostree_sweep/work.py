@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Callable, TypeVar, cast
 
 from .errors import OperationCancelled, PartialCleanupError
 from .progress import Throttle
-from .reports import PruneReport
+from .reports import PrunedItem, PruneReport
 
 if TYPE_CHECKING:
     from ._core import _Callbacks as Callbacks
@@ -43,7 +43,7 @@ def run(
     result_of: Callable[[_Raw], _Result],
     cancellable: Cancellable | None,
     progress: ProgressCallback | None,
-    names: Callable[[str], object] | None = None,
+    items: Callable[[PrunedItem], object] | None = None,
 ) -> _Result:
     """Runs the core's work; what comes of it becomes a result of ours, be it done or cancelled.
 
@@ -56,7 +56,7 @@ def run(
         # Gio.Cancellable has no such thing.
         "paused": getattr(cancellable, "is_paused", None),
         "progress": paced,
-        "names": names,
+        "items": None if items is None else lambda *item: items(PrunedItem(*item)),
     }
     try:
         raw = work(callbacks=callbacks)

@@ -4,6 +4,7 @@
 //! to keep, [`crawl`] reads their dirtrees, and [`live_set`] is the outcome. It only ever grows: what was live once
 //! in a run stays for that run.
 
+mod behind;
 pub(crate) mod census;
 pub(crate) mod crawl;
 pub mod live_set;
@@ -14,6 +15,7 @@ mod xattrs;
 use std::collections::HashSet;
 use std::time::Duration;
 
+pub(crate) use self::behind::Behind;
 use self::census::{Census, Record};
 use self::crawl::{crawl, read_all};
 use self::live_set::LiveSet;
@@ -136,6 +138,11 @@ impl<'a> Mark<'a> {
     /// Number of commits there are.
     pub fn commits_left(&self) -> usize {
         self.census.iter().flat_map(Census::commits).count()
+    }
+
+    /// Commits that histories hold beyond what is kept of them, as of the last look.
+    pub fn behind(&self) -> Result<Behind> {
+        Behind::find(self.repo, &self.named, self.retention.deleted, &self.live, self.control)
     }
 
     /// Takes note of commits that were deleted: should one come back, it is as good as new.

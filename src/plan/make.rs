@@ -19,8 +19,7 @@ use crate::prune::Alone;
 use crate::repo::lock::LockKind;
 use crate::repo::object::{Checksum, ObjectName, ObjectType};
 use crate::repo::{variant, Repo};
-use crate::sweep::objects::{Context, Pass};
-use crate::sweep::Seen;
+use crate::sweep::objects::{Context, Gone, Pass};
 use crate::workers::Crew;
 
 /// How a plan is made.
@@ -117,7 +116,8 @@ fn collect(
     control: &Control,
 ) -> Result<Vec<Candidate>> {
     let candidates = Mutex::new(Vec::new());
-    let note = |object, seen: &Seen| {
+    let note = |gone: Gone| {
+        let Gone::Object(object, seen) = gone else { return };
         let candidate = Candidate { object, identity: seen.identity(), size: seen.size() };
         candidates.lock().unwrap_or_else(PoisonError::into_inner).push(candidate);
     };

@@ -23,7 +23,8 @@ mod _core {
     use crate::control::Control;
     use crate::mark::retention::{Keep, Retention};
     use crate::plan::PlanOptions;
-    use crate::prune::{announce_deletion, Observer, PlanUse, PruneOptions};
+    use crate::prune::{announce_deletion, PlanUse, PruneOptions};
+    use crate::pruned::Observer;
     use crate::repo::object::Checksum;
     use crate::repo::Repo;
     use crate::sysroot::{CleanupOptions, Place};
@@ -186,8 +187,8 @@ mod _core {
         callbacks: Callbacks,
     ) -> PyResult<PruneDict> {
         let plan = plan.as_ref().map(|plan| PlanUse { plan: &plan.get().0, must_cover });
-        let report = supervise(py, &callbacks, &effort.parse()?, |effort, control, _| {
-            let options = CleanupOptions { dry_run, effort, max_freed, plan };
+        let report = supervise(py, &callbacks, &effort.parse()?, |effort, control, observer| {
+            let options = CleanupOptions { dry_run, effort, max_freed, observer, plan };
             crate::sysroot::cleanup(&sysroot, &options, control)
         })?;
         Ok(report.into())

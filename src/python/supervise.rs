@@ -15,12 +15,14 @@ use super::errors::to_python;
 use crate::control::Control;
 use crate::effort::Effort;
 use crate::error::Result;
-use crate::prune::Observer;
-use crate::repo::object::ObjectName;
+use crate::pruned::{Observer, Pruned};
 use crate::workers::contain_panic;
 
 /// How often Python is asked and told.
 const TICK: Duration = Duration::from_millis(50);
+
+/// How many items may wait for Python before the work rests.
+const MOST_ITEMS: usize = 1 << 14;
 
 /// What Python wants to be asked and told.
 #[derive(FromPyObject)]
@@ -32,8 +34,8 @@ pub(super) struct Callbacks {
     pub paused: Option<Py<PyAny>>,
     /// `(phase, done, total, bytes_freed) -> object`
     pub progress: Option<Py<PyAny>>,
-    /// `(name) -> object`, for every object pruned
-    pub names: Option<Py<PyAny>>,
+    /// `(kind, name, reason) -> object`, for everything pruned
+    pub items: Option<Py<PyAny>>,
 }
 
 /// Opened when the work has ended.
@@ -60,17 +62,24 @@ impl Latch {
     }
 }
 
-/// Names on their way from the workers to Python.
+/// Items on their way from the workers to Python.
 #[derive(Default)]
-struct Names(Mutex<Vec<ObjectName>>);
+struct Items(Mutex<Vec<Pruned>>);
 
-impl Names {
-    fn push(&self, name: ObjectName) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(name);
+impl Items {
+    /// Takes one more. Workers don't wait here, where they may hold the exclusive lock: they rest when they have none.
+    fn push(&self, item: Pruned, control: &Control) {
+        let mut items = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        items.push(item);
+        if items.len() >= MOST_ITEMS {
+            control.hold_back(true);
+        }
     }
 
-    fn take(&self) -> Vec<ObjectName> {
-        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    fn take(&self, control: &Control) -> Vec<Pruned> {
+        let mut items = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        control.hold_back(false);
+        std::mem::take(&mut items)
     }
 }
 
@@ -86,12 +95,12 @@ pub(super) fn supervise<T: Send>(
         control.limit_time(*time);
     }
     let latch = Latch::default();
-    let names = Names::default();
-    let observe = |name| names.push(name);
-    let observer = callbacks.names.is_some().then_some(&observe as Observer);
+    let items = Items::default();
+    let observe = |item| items.push(item, &control);
+    let observer = callbacks.items.is_some().then_some(&observe as Observer);
 
     // A token that is cancelled already cancels before anything is done.
-    callbacks.tell(py, &control, &names)?;
+    callbacks.tell(py, &control, &items)?;
     let (result, raised) = std::thread::scope(|scope| {
         let worker = Builder::new().spawn_scoped(scope, || {
             effort.apply_priority();
@@ -103,7 +112,7 @@ pub(super) fn supervise<T: Send>(
         loop {
             let ended = py.detach(|| latch.wait());
             if raised.is_none() {
-                if let Err(error) = callbacks.tell(py, &control, &names) {
+                if let Err(error) = callbacks.tell(py, &control, &items) {
                     control.cancel();
                     raised = Some(error);
                 }
@@ -125,7 +134,7 @@ pub(super) fn supervise<T: Send>(
 
 impl Callbacks {
     /// Lets Python have its say.
-    fn tell(&self, py: Python, control: &Control, names: &Names) -> PyResult<()> {
+    fn tell(&self, py: Python, control: &Control, items: &Items) -> PyResult<()> {
         py.check_signals()?;
         if let Some(cancelled) = &self.cancelled {
             if cancelled.call0(py)?.is_truthy(py)? {
@@ -135,9 +144,9 @@ impl Callbacks {
         if let Some(paused) = &self.paused {
             control.pause(paused.call0(py)?.is_truthy(py)?);
         }
-        if let Some(callback) = &self.names {
-            for name in names.take() {
-                callback.call1(py, (name.to_string(),))?;
+        if let Some(callback) = &self.items {
+            for Pruned { item, reason } in items.take(control) {
+                callback.call1(py, (item.kind(), item.to_string(), reason.to_string()))?;
             }
         }
         if let Some(progress) = &self.progress {

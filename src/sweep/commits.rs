@@ -12,7 +12,7 @@ use std::time::Instant;
 use rustix::fs::{openat, unlinkat, AtFlags, Mode};
 use rustix::io::Errno;
 
-use super::objects::Context;
+use super::objects::{Context, Gone};
 use super::verdict::{verdict, Verdict};
 use super::{remove, tombstone, Removal, Seen};
 use crate::error::{Error, Result};
@@ -103,7 +103,7 @@ impl Sweep {
                 tally.bytes_freed += size;
                 context.control.freed(size);
                 if let Some(observer) = context.observer {
-                    observer(object, &seen);
+                    observer(Gone::Object(object, &seen));
                 }
                 self.removed.push(commit);
                 if wants_tombstone && !buried {

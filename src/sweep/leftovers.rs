@@ -12,10 +12,11 @@ use std::time::Instant;
 use rustix::fs::{openat, unlinkat, AtFlags, FileType, Mode, OFlags, CWD};
 use rustix::io::Errno;
 
-use super::objects::Context;
+use super::objects::{Context, Gone};
 use crate::error::{Error, Result};
 use crate::fault::{self, Step};
 use crate::mark::live_set::LiveSet;
+use crate::pruned::{Item, Reason};
 use crate::repo::config::remotes_in;
 use crate::repo::listing::{each_entry, Entry};
 use crate::repo::object::{Checksum, ObjectName, ObjectType};
@@ -49,8 +50,8 @@ impl Deltas {
     /// Lists what there is.
     pub fn list(context: Context, report: &mut PruneReport) -> Result<Self> {
         let mut candidates = Vec::new();
-        // A dry run counts deltas only.
-        if !context.dry_run {
+        // Not in the figures; a dry run needs them only where somebody wants to see all that goes.
+        if !context.dry_run || context.observer.is_some() {
             list_below(INDEXES, context, report, &mut candidates)?;
         }
         list_below(DELTAS, context, report, &mut candidates)?;
@@ -82,11 +83,16 @@ impl Deltas {
             if !candidate.is_index {
                 report.deltas_pruned += 1;
             }
+            let path = candidate.parent().join(&candidate.name);
             if !context.dry_run {
-                let path = candidate.parent().join(&candidate.name);
-                note(context, &path, report, remove_candidate(context, &candidate))?;
+                let result = remove_candidate(context, &candidate);
                 context.crew.pace.deleted(context.repo.directory());
+                if !note(context, &path, report, result)? {
+                    continue;
+                }
             }
+            let item = if candidate.is_index { Item::DeltaIndex(path) } else { Item::Delta(path) };
+            tell(context, item, Reason::WithoutCommit(candidate.to));
         }
         Ok(())
     }
@@ -104,10 +110,11 @@ fn list_below(
             context.control.check()?;
             let path = path.join(name(entry));
             note(context, &path, report, list_directory(context, &top, &path, entry, is_index, found))
+                .map(drop)
         }),
         None => Ok(()),
     });
-    note(context, path, report, result)
+    note(context, path, report, result).map(drop)
 }
 
 fn list_directory(
@@ -163,7 +170,7 @@ fn remove_candidate(context: Context, candidate: &Candidate) -> Result<()> {
     unlinkat(&parent, &candidate.name, AtFlags::REMOVEDIR).map_err(|error| Error::io(&candidate.name, error))
 }
 
-/// Removes cached summaries of remotes that are no longer configured.
+/// Removes cached summaries of remotes that are no longer configured; a dry run only tells them.
 pub(crate) fn prune_summaries(context: Context, report: &mut PruneReport) -> Result<()> {
     let path = Path::new("tmp/cache/summaries");
     let Some(elsewhere) = remotes_configured_elsewhere() else { return Ok(()) };
@@ -174,11 +181,22 @@ pub(crate) fn prune_summaries(context: Context, report: &mut PruneReport) -> Res
             if is_configured(&context.repo.config().remotes) || is_configured(&elsewhere) {
                 return Ok(());
             }
-            note(context, &path.join(name(entry)), report, unlink(&summaries, entry.name))
+            let path = path.join(name(entry));
+            let result = if context.dry_run { Ok(()) } else { unlink(&summaries, entry.name) };
+            if note(context, &path, report, result)? {
+                tell(context, Item::Summary(path), Reason::WithoutRemote);
+            }
+            Ok(())
         }),
         None => Ok(()),
     });
-    note(context, path, report, result)
+    note(context, path, report, result).map(drop)
+}
+
+fn tell(context: Context, item: Item, reason: Reason) {
+    if let Some(observer) = context.observer {
+        observer(Gone::Leftover(item, reason));
+    }
 }
 
 /// Remotes that are configured for the whole system. libostree heeds them in the system's own repository only; to
@@ -232,13 +250,14 @@ fn unlink(directory: &OwnedFd, name: &[u8]) -> Result<()> {
     }
 }
 
-/// Notes what could not be removed, and goes on. A dry run's figures are true, or there are none.
-fn note(context: Context, path: &Path, report: &mut PruneReport, result: Result<()>) -> Result<()> {
+/// Notes what could not be removed, and goes on; true if there is nothing to note. A dry run's figures are true, or
+/// there are none.
+fn note(context: Context, path: &Path, report: &mut PruneReport, result: Result<()>) -> Result<bool> {
     match result {
         Err(Error::Io { source, .. }) if !context.dry_run => {
             report.failures.push(Failure { path: path.to_owned(), error: source.to_string() });
-            Ok(())
+            Ok(false)
         }
-        other => other,
+        other => other.map(|()| true),
     }
 }

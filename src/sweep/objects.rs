@@ -18,14 +18,21 @@ use crate::error::Result;
 use crate::mark::census::DIRECTORIES;
 use crate::mark::live_set::LiveSet;
 use crate::plan::Plan;
+use crate::pruned::{Item, Reason};
 use crate::repo::listing::each_entry;
 use crate::repo::object::{Checksum, ObjectName, ObjectType};
 use crate::repo::Repo;
 use crate::report::{Failure, PruneReport};
 use crate::workers::Crew;
 
-/// Receives the name of every object that is pruned, and what it was.
-pub(crate) type Notice<'a> = &'a (dyn Fn(ObjectName, &Seen) + Sync);
+/// What goes.
+pub(crate) enum Gone<'a> {
+    Object(ObjectName, &'a Seen),
+    Leftover(Item, Reason),
+}
+
+/// Receives everything that is pruned.
+pub(crate) type Notice<'a> = &'a (dyn Fn(Gone) + Sync);
 
 /// What stays the same during a sweep.
 #[derive(Clone, Copy)]
@@ -292,7 +299,7 @@ impl Sweeper<'_> {
                 tally.bytes_freed += size;
                 control.freed(size);
                 if let Some(observer) = observer {
-                    observer(object, &seen);
+                    observer(Gone::Object(object, &seen));
                 }
                 !dry_run
             }

@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::mark::retention::{Keep, Retention};
 use crate::pace::sync_file_system;
 use crate::prune::{lock_both, prune_within, PlanUse, PruneOptions, Surroundings};
+use crate::pruned::Observer;
 use crate::repo::config::LockTimeout;
 use crate::repo::lock::{poll, Attempt, LockKind};
 use crate::repo::Repo;
@@ -27,6 +28,8 @@ pub struct CleanupOptions<'a> {
     pub effort: Effort,
     /// Stop after this many bytes were freed.
     pub max_freed: Option<u64>,
+    /// Told everything that is pruned from the repository, or would be.
+    pub observer: Option<Observer<'a>>,
     /// Delete by this plan. One that must cover all and does not is not used.
     pub plan: Option<PlanUse<'a>>,
 }
@@ -213,14 +216,14 @@ fn still_full() -> PruneReport {
 
 /// Prunes the repository: by the plan, if there is one that will do.
 fn prune(owner: &mut Owner, repo: &Repo, options: &CleanupOptions, control: &Control) -> Result<PruneReport> {
-    let CleanupOptions { dry_run, effort, max_freed, plan } = *options;
+    let CleanupOptions { dry_run, effort, max_freed, observer, plan } = *options;
     let options = PruneOptions {
         retention: &Retention::refs(Keep::ALONE),
         dry_run,
         effort,
         max_freed,
         deltas_of: None,
-        observer: None,
+        observer,
         plan,
     };
     match prune_within(repo, owner, &options, control) {

@@ -71,7 +71,7 @@ class Options:
         self, repo: Path, *, dry_run: bool = False, jobs: int | None = None
     ) -> tuple[ostree_sweep.PruneReport, set[str]]:
         """Prunes with us; returns the report and the names of what went."""
-        names: list[str] = []
+        items: list[ostree_sweep.PrunedItem] = []
         report = ostree_sweep.prune(
             repo,
             refs_only=self.refs_only,
@@ -82,8 +82,9 @@ class Options:
             only_branches=self.only,
             dry_run=dry_run,
             jobs=jobs,
-            names=names.append,
+            items=items.append,
         )
+        names = [item.name for item in items if item.type in report.by_type]
         assert len(names) == len(set(names)) == report.objects_pruned
         return report, set(names)
 

@@ -239,8 +239,15 @@ def test_verbose_names_each_pruned_object(repo: Path) -> None:
     outcome = run("prune", f"--repo={repo}", "--refs-only", "-v")
     gone = set(before) - set(listed(repo))
     names = {Path(path).parent.name + Path(path).name for path in gone}
-    assert names <= set(outcome.stderr.decode().splitlines())
+    assert names <= {line.split("  ")[0] for line in outcome.stderr.decode().splitlines()}
     assert len(names) == 3
+
+
+def test_a_plan_is_a_sysroots_or_a_repositorys(repo: Path) -> None:
+    for sysroot in ("/", "/sysroot"):
+        outcome = run("plan", f"--sysroot={sysroot}", f"--repo={repo}")
+        assert outcome.returncode == 2
+        assert b"--repo: not allowed with argument --sysroot" in outcome.stderr
 
 
 def test_the_default_repository_is_the_one_ostree_takes(repo: Path, tmp_path: Path) -> None:

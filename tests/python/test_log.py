@@ -7,12 +7,26 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+import pytest
+
+import ostree_sweep
 from ostree_sweep.stamp import CleanupStamp
+from support.samples import ostree
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import pytest
+
+@pytest.fixture
+def repo(tmp_path: Path) -> Path:
+    """A repository with one commit, of one file, that no ref leads to."""
+    path, tree = tmp_path / "repo", tmp_path / "tree"
+    tree.mkdir()
+    (tree / "file").write_text("content")
+    ostree("init", "--mode=archive", f"--repo={path}")
+    ostree("commit", f"--repo={path}", "--orphan", tree)
+    return path
+
 
 REQUEST = "import sys; from ostree_sweep.stamp import CleanupStamp; CleanupStamp(sys.argv[1]).request()"
 
@@ -33,6 +47,17 @@ def test_stamps_are_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> 
         ("ostree_sweep", f"cleanup requested: {stamp.path}"),
         ("ostree_sweep", f"stamp stays, as somebody asked again: {stamp.path}"),
         ("ostree_sweep", f"stamp removed: {stamp.path}"),
+    ]
+
+
+def test_outcomes_are_logged(repo: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, logger="ostree_sweep"):
+        planned = ostree_sweep.prune(repo, refs_only=True, dry_run=True)
+        done = ostree_sweep.prune(repo, refs_only=True)
+    assert (done.objects_pruned, done.bytes_freed) == (planned.objects_pruned, planned.bytes_freed)
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{repo}: 4 objects would be deleted, {done.bytes_freed} bytes in all",
+        f"{repo}: 4 objects deleted, {done.bytes_freed} bytes in all",
     ]
 
 

@@ -215,7 +215,7 @@ def pruned(
         depth=options.depth,
         dry_run=dry_run,
         jobs=jobs,
-        names=names.append,
+        items=lambda item: names.append(item.name),
     )
     deleted = set(names)
     assert len(names) == len(deleted) == report.objects_pruned
@@ -232,8 +232,10 @@ def pruned_by_command(path: Path, options: Options, *arguments: str) -> tuple[se
         text=True,
         check=True,
     )
-    # Details follow, which hold spaces.
-    return {line for line in done.stderr.splitlines() if " " not in line}, done.stdout
+    # After two spaces there is the reason; the details that follow have single ones.
+    lines = (line.split("  ", 1) for line in done.stderr.splitlines())
+    names = {found[0] for found in lines if len(found) == 2 and not found[0].startswith("delta")}
+    return names, done.stdout
 
 
 def pruned_commits(before: Repository, after: Path) -> set[str]:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
 import zipfile
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from elftools.elf.dynamic import DynamicSection
@@ -15,6 +18,12 @@ from elftools.elf.elffile import ELFFile
 
 from support.samples import ostree
 from support.sysroots import PROJECT, output
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# The oldest Debian with a libostree that is new enough.
+SUITE = "bookworm"
 
 LONG = os.environ.get("OSTREE_SWEEP_LONG") == "1"
 
@@ -60,17 +69,22 @@ def install(package: Path, environment: Path) -> Path:
     return environment / "bin"
 
 
-def assert_works(programs: Path, place: Path) -> None:
-    """Asks for the version, and prunes a repository with one live and one orphaned commit."""
-    command = programs / "ostree-sweep"
-    assert output(command, "--version").startswith("ostree-sweep 0.")
-    repo, tree = place / "repo", place / "tree"
+def make_repo(repo: Path, tree: Path) -> None:
+    """Makes a repository with one live and one orphaned commit."""
     tree.mkdir()
     ostree("init", "--mode=bare-user", f"--repo={repo}")
     for branch in ("live", "dead"):
         (tree / "file").write_text(branch, encoding="ascii")
         ostree("commit", f"--repo={repo}", f"--branch={branch}", tree)
     ostree("refs", f"--repo={repo}", "--delete", "dead")
+
+
+def assert_works(programs: Path, place: Path) -> None:
+    """Asks for the version, and prunes a repository with one live and one orphaned commit."""
+    command = programs / "ostree-sweep"
+    assert output(command, "--version").startswith("ostree-sweep 0.")
+    repo = place / "repo"
+    make_repo(repo, place / "tree")
     assert "Deleted 3 objects" in output(command, "prune", f"--repo={repo}", "--refs-only")
     ostree("fsck", f"--repo={repo}", "--quiet")
     assert "Would delete" not in output(command, "prune", f"--repo={repo}", "--refs-only", "--dry-run")
@@ -143,6 +157,56 @@ def test_without_libostree_the_package_to_install_is_named(installed: Path, tmp_
     # What needs no libostree works without.
     assert hidden(command, "--version").returncode == 0
     assert hidden(command, "cleanup", "--auto", f"--sysroot={tmp_path}").stdout == "No cleanup needed.\n"
+
+
+@contextmanager
+def clean_root(place: Path) -> Iterator[Path]:
+    """A Debian with Python, libostree and what these need, and nothing else."""
+    query = ["--format", "$(REPO_URI)", f"Codename: {SUITE}", "Component: main"]
+    mirror = output("apt-get", "indextargets", *query).split()[0]
+    packages = "--include=python3,libostree-1-1"
+    output("debootstrap", "--variant=minbase", "--merged-usr", packages, SUITE, place, mirror)
+    try:
+        yield place
+    finally:
+        shutil.rmtree(place)
+
+
+def assert_works_alone(wheel: Path, root: Path) -> None:
+    """Uses the wheel in a root that has Python and libostree, and then without libostree."""
+    output(sys.executable, "-m", "pip", "install", "--quiet", f"--target={root}/opt/sweep", wheel)
+    make_repo(root / "repo", root / "tree")
+
+    def inside(*command: str) -> subprocess.CompletedProcess[str]:
+        python = ["chroot", str(root), "env", "-i", "PATH=/usr/bin", "PYTHONPATH=/opt/sweep", "python3"]
+        return subprocess.run([*python, *command], capture_output=True, text=True, check=False)
+
+    program = "/opt/sweep/bin/ostree-sweep"
+    for command in ([program], ["-m", "ostree_sweep"]):
+        done = inside(*command, "--version")
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout.startswith("ostree-sweep 0.")
+    assert not (root / "usr/bin/ostree").exists()
+    done = inside(program, "prune", "--repo=/repo", "--refs-only")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "Deleted 3 objects" in done.stdout
+    ostree("fsck", f"--repo={root}/repo", "--quiet")
+
+    for library in root.glob("usr/lib/*/libostree-1.so.1*"):
+        library.unlink()
+    done = inside("-c", "import ostree_sweep.core")
+    assert done.returncode == 1
+    assert "libostree-1.so.1 is missing" in done.stderr
+    assert "libostree-1-1" in done.stderr
+
+
+# A Debian takes minutes to be unpacked.
+if LONG:
+
+    @pytest.mark.needs_root
+    def test_wheel_works_in_a_clean_root(wheel: Path, tmp_path: Path) -> None:
+        with clean_root(tmp_path / "root") as root:
+            assert_works_alone(wheel, root)
 
 
 def test_source_distribution_is_complete(dist: Path, tmp_path: Path) -> None:

@@ -80,7 +80,7 @@ def test_a_dry_run_gives_the_figures_of_the_real_one(repo: Path) -> None:
 def test_names_are_the_pruned_objects(repo: Path) -> None:
     before = set(repo.glob("objects/??/*"))
     names: list[str] = []
-    ostree_sweep.prune(repo, refs_only=True, names=names.append)
+    ostree_sweep.prune(repo, refs_only=True, items=lambda item: names.append(item.name))
 
     gone = before - set(repo.glob("objects/??/*"))
     assert sorted(names) == sorted(path.parent.name + path.name.replace(".filez", ".file") for path in gone)

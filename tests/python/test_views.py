@@ -39,7 +39,7 @@ from support.repositories import (
     refs,
     sizes,
 )
-from support.sysroots import COMMAND, Sysroot, locked, output
+from support.sysroots import BRANCH, COMMAND, Sysroot, locked, output
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -154,8 +154,9 @@ def test_why_names_every_ref_that_reaches_an_object_and_what_is_garbage(
 ) -> None:
     with tempfile.TemporaryDirectory() as place:
         repo = build(description, Path(place, "repo"), mode, upstreams[mode])
-        garbage: list[str] = []
-        ostree_sweep.prune(repo.path, refs_only=True, depth=depth, dry_run=True, names=garbage.append)
+        items: list[ostree_sweep.PrunedItem] = []
+        ostree_sweep.prune(repo.path, refs_only=True, depth=depth, dry_run=True, items=items.append)
+        garbage = {item.name: item.reason for item in items}
         present = objects(repo.path)
         roots: dict[str, dict[str, set[str]]] = {}
         for name, commit in refs(repo.path).items():
@@ -167,6 +168,8 @@ def test_why_names_every_ref_that_reaches_an_object_and_what_is_garbage(
             found = ostree_sweep.why(name, repo.path, depth=depth)
             assert (found.object, found.place) == (name, "here")
             assert found.is_garbage == (name in garbage)
+            if name.endswith(".commit") and name in garbage:
+                assert bool(found.beyond_depth_of) == garbage[name].startswith("beyond depth")
             keepers = {root for root, by_commit in roots.items() if name in set().union(*by_commit.values())}
             assert {way.name for way in found.kept_by} == keepers
             for way in found.kept_by:
@@ -329,6 +332,17 @@ def test_metrics_can_be_parsed_and_say_what_was_done(updated: Sysroot, tmp_path:
     assert file.stat().st_mode & 0o777 == 0o644
     assert [path.name for path in tmp_path.glob("*.prom")] == ["sweep.prom"]
     assert not list(tmp_path.glob(".ostree-sweep-*"))
+
+
+@pytest.mark.needs_root
+def test_metrics_that_cannot_be_written_change_no_outcome(updated: Sysroot, tmp_path: Path) -> None:
+    updated.ostree("commit", "--orphan", "--tree=ref=" + BRANCH)
+    file = tmp_path / "nowhere" / "sweep.prom"
+    command = [str(COMMAND), "cleanup", f"--sysroot={updated.path}", f"--metrics={file}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0
+    assert "Deleted " in done.stdout
+    assert done.stderr == f"warning: cannot write {file}: No such file or directory\n"
 
 
 def samples(file: Path) -> dict[str, float]:

@@ -97,7 +97,8 @@ def command_parser() -> argparse.ArgumentParser:
 
     plan = add("plan", "Work out what will have to go once a staged deployment is finalized", work, common)
     target = plan.add_mutually_exclusive_group()
-    _add_sysroot(target)
+    # No default: argparse would not notice that it is given beside another of them.
+    _add_sysroot(target, default=None)
     target.add_argument("--repo", metavar="PATH", help="plan a prune of this repository instead")
     target.add_argument("--show", metavar="FILE", help="only show the plan in FILE")
     plan.add_argument(
@@ -306,15 +307,15 @@ def _deletion() -> _Parser:
 
 def _sysroot() -> _Parser:
     parser = _Parser(add_help=False)
-    _add_sysroot(parser)
+    _add_sysroot(parser, default_sysroot())
     return parser
 
 
-def _add_sysroot(parser: argparse._ActionsContainer) -> None:
+def _add_sysroot(parser: argparse._ActionsContainer, default: str | None) -> None:
     parser.add_argument(
         "--sysroot",
         metavar="PATH",
-        default=default_sysroot(),
+        default=default,
         help="the sysroot (default: $OSTREE_SYSROOT, /)",
     )
 

@@ -13,8 +13,9 @@ from ..reports import CleanupReport, not_needed
 from ..retention import Policy
 from ..stamp import CleanupStamp
 from . import metrics, service, views
-from .arguments import default_repo
-from .output import Result, format_size, report_result, show_details
+from .arguments import default_repo, default_sysroot
+from .output import Result, item_printer, report_result, show_details, warn
+from .table import size
 
 if TYPE_CHECKING:
     import argparse
@@ -29,10 +30,11 @@ def cleanup(options: argparse.Namespace, signals: WorkSignals) -> Result:
     """`ostree-sweep cleanup`."""
     call = api.auto_cleanup if options.auto else api.cleanup
     try:
-        with signals.progress() as progress:
+        with signals.progress(bar=not options.verbose) as progress:
             report = call(
                 options.sysroot,
                 dry_run=options.dry_run,
+                items=item_printer(options),
                 cancellable=signals.token,
                 progress=progress,
                 **_work_options(options),
@@ -41,14 +43,13 @@ def cleanup(options: argparse.Namespace, signals: WorkSignals) -> Result:
         _keep_metrics(options, partial.report)
         raise
     _keep_metrics(options, report)
-    if options.verbose and report.ran:
-        show_details(report)
+    if report.ran:
+        show_details(report, options)
     return report_result(report)
 
 
 def prune(options: argparse.Namespace, signals: WorkSignals) -> Result:
     """`ostree-sweep prune`."""
-    # With --verbose, names scroll where the bar would be.
     with signals.progress(bar=not options.verbose) as progress:
         report = api.prune(
             options.repo or default_repo(),
@@ -56,13 +57,12 @@ def prune(options: argparse.Namespace, signals: WorkSignals) -> Result:
             delete_commit=options.delete_commit,
             static_deltas_only=options.static_deltas_only,
             dry_run=options.dry_run,
-            names=_print_name if options.verbose else None,
+            items=item_printer(options),
             cancellable=signals.token,
             progress=progress,
             **_work_options(options),
         )
-    if options.verbose:
-        show_details(report)
+    show_details(report, options)
     return report_result(report, commit_only=options.commit_only)
 
 
@@ -73,7 +73,7 @@ def plan(options: argparse.Namespace, signals: WorkSignals) -> Result:
     else:
         with signals.progress() as progress:
             made = api.plan(
-                options.sysroot,
+                options.sysroot or default_sysroot(),
                 repo=options.repo,
                 output=options.output,
                 cancellable=signals.token,
@@ -83,7 +83,7 @@ def plan(options: argparse.Namespace, signals: WorkSignals) -> Result:
             )
     lines = [
         *(_dropped_line(dropped) for dropped in made.dropped),
-        f"Would delete: {made.objects} objects, freeing {format_size(made.bytes)}",
+        f"Would delete: {made.objects} objects, freeing {size(made.bytes)}",
     ]
     data = {**dataclasses.asdict(made), "objects": made.objects, "bytes": made.bytes}
     if made.path is not None:
@@ -92,7 +92,7 @@ def plan(options: argparse.Namespace, signals: WorkSignals) -> Result:
             data["names"] = object_names(made.path)
             if not options.json:
                 for name in data["names"]:
-                    _print_name(name)
+                    print(name, file=sys.stderr)
     return Result(lines, data, service.PLANNED)
 
 
@@ -114,8 +114,7 @@ def apply(options: argparse.Namespace, signals: WorkSignals) -> Result:
             progress=progress,
             **_work_options(options),
         )
-    if options.verbose:
-        show_details(report)
+    show_details(report, options)
     return report_result(report)
 
 
@@ -188,11 +187,11 @@ def _keep_metrics(options: argparse.Namespace, report: PruneReport) -> None:
         and report.ran
         and not report.dry_run
     ):
-        metrics.write(options.metrics, options.sysroot, metrics.of_cleanup(report))
-
-
-def _print_name(name: str) -> None:
-    print(name, file=sys.stderr)
+        try:
+            metrics.write(options.metrics, options.sysroot, metrics.of_cleanup(report))
+        except OSError as error:
+            # The cleanup is done, and its outcome is what counts.
+            warn(f"cannot write {options.metrics}: {error.strerror or error}")
 
 
 def _is_pending(sysroot: str) -> bool:
@@ -215,7 +214,7 @@ def _deployed(sysroot: str) -> list[str]:
 def _dropped_line(dropped: Dropped) -> str:
     names = ", ".join(dropped.names)
     alone, shared = (
-        f"{total.objects} objects, {format_size(total.bytes)}" for total in (dropped.alone, dropped.shared)
+        f"{total.objects} objects, {size(total.bytes)}" for total in (dropped.alone, dropped.shared)
     )
     shares = f", and with other dropped commits {shared}" if dropped.shared.objects else ""
     return f"Dropped: {dropped.commit}{f' ({names})' if names else ''}: {alone}{shares}"

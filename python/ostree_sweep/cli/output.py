@@ -9,17 +9,20 @@ import locale
 import os
 import sys
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Callable
 
 from ..errors import OperationCancelled, PartialCleanupError
-from ..progress import terminal_bar
 from ..reports import CleanupReport, PruneReport
 from . import service
+from .bar import terminal_bar
+from .table import size
 
 if TYPE_CHECKING:
+    import argparse
     from contextlib import AbstractContextManager
 
     from ..progress import ProgressCallback
+    from ..reports import PrunedItem
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,13 +60,6 @@ def report_result(report: PruneReport, *, commit_only: bool = False) -> Result:
     return Result(lines, dataclasses.asdict(report), message_id)
 
 
-def format_size(count: int) -> str:
-    """A number of bytes as `ostree` prints it."""
-    from .. import core
-
-    return core.format_size(count)
-
-
 def show(result: Result, *, as_json: bool) -> None:
     """Prints an outcome on stdout; the journal gets it as one message with the figures."""
     if as_json:
@@ -79,15 +75,31 @@ def progress_display(*, bar: bool) -> AbstractContextManager[ProgressCallback | 
     return terminal_bar() if bar else nullcontext()
 
 
-def show_details(report: PruneReport) -> None:
-    """Prints on stderr what `--verbose` adds."""
+def item_printer(options: argparse.Namespace) -> Callable[[PrunedItem], None] | None:
+    """With `--verbose`, what prints on stderr each item that goes, and why: as lines, or as JSON objects."""
+    if not options.verbose:
+        return None
+
+    def show_item(item: PrunedItem) -> None:
+        if options.json:
+            print(json.dumps(dataclasses.asdict(item)), file=sys.stderr)
+        else:
+            print(_printable(f"{item.name}  {item.reason}"), file=sys.stderr)
+
+    return show_item
+
+
+def show_details(report: PruneReport, options: argparse.Namespace) -> None:
+    """Prints on stderr what `--verbose` adds; JSON has all that anyway."""
+    if options.json or not options.verbose:
+        return
     if report.by_plan:
         print("what was to go came from a plan", file=sys.stderr)
     for name, tally in report.by_type.items():
         if not tally.total:
             continue
         print(
-            f"{name}: {tally.pruned} of {tally.total}, {format_size(tally.bytes_freed)}",
+            f"{name}: {tally.pruned} of {tally.total}, {size(tally.bytes_freed)}",
             file=sys.stderr,
         )
 
@@ -173,10 +185,16 @@ def _in_c_locale() -> bool:
 def _freed(report: PruneReport) -> str:
     if report.objects_pruned == 0:
         return "No unreachable objects"
-    size = format_size(report.bytes_freed)
+    if isinstance(report, CleanupReport):
+        freed = size(report.bytes_freed)
+    else:
+        # Scripts read the line that `ostree prune` prints.
+        from .. import core
+
+        freed = core.format_size(report.bytes_freed)
     if report.dry_run:
-        return f"Would delete: {report.objects_pruned} objects, freeing {size}"
-    return f"Deleted {report.objects_pruned} objects, {size} freed"
+        return f"Would delete: {report.objects_pruned} objects, freeing {freed}"
+    return f"Deleted {report.objects_pruned} objects, {freed} freed"
 
 
 def _message(error: Exception) -> str:
@@ -193,6 +211,11 @@ def _print_lines(lines: list[str]) -> None:
 
 def _print_error(message: str) -> None:
     print(f"error: {_printable(message)}", file=sys.stderr)
+
+
+def warn(message: str) -> None:
+    """Prints a warning on stderr."""
+    print(f"warning: {_printable(message)}", file=sys.stderr)
 
 
 def _printable(text: str) -> str:

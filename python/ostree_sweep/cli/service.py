@@ -9,6 +9,8 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
+from .table import size
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -79,10 +81,8 @@ class Status:
         if progress.phase == self._phase and now < self._next_s:
             return
         self._phase, self._next_s = progress.phase, now + _STATUS_INTERVAL_S
-        from .. import core
-
         of = "" if progress.total is None else f" of {progress.total}"
-        freed = core.format_size(progress.bytes_freed)
+        freed = size(progress.bytes_freed)
         _send(
             os.environ["NOTIFY_SOCKET"],
             f"STATUS={progress.phase}: {progress.done}{of}, {freed} freed".encode(),

@@ -6,7 +6,7 @@ import dataclasses
 import os
 from typing import TYPE_CHECKING, Any
 
-from .. import api, views
+from .. import views
 from ..errors import OperationCancelled, OstreeSweepError
 from ..plans import PlanPlaces, PrunePlan
 from ..stamp import CleanupStamp
@@ -65,7 +65,8 @@ def status(options: argparse.Namespace, signals: WorkSignals) -> Result:
     requested = CleanupStamp.for_sysroot(options.sysroot)
     snapshot = requested.read()
     used = _used(options.sysroot, signals)
-    reclaimable = _reclaimable(options.sysroot, signals)
+    # What is garbage to the one is what the other deletes: a cleanup's roots are those of the view.
+    reclaimable = {"error": used} if isinstance(used, str) else dataclasses.asdict(used.garbage)
     planned = _planned(options.sysroot)
     locks = {
         "repo_lock": os.path.join(found["repo"], ".lock"),
@@ -194,20 +195,6 @@ def _deployment_name(deployment: _Deployment) -> str:
 
 def _flags(deployment: _Deployment) -> str:
     return ", ".join(name for name, value in deployment.items() if value is True) or "-"
-
-
-def _reclaimable(sysroot: str, signals: WorkSignals) -> dict[str, Any]:
-    """What a cleanup would free; where that can't be told now, why."""
-    try:
-        with signals.progress() as progress:
-            report = api.cleanup(
-                sysroot, dry_run=True, lock_timeout_s=0, cancellable=signals.token, progress=progress
-            )
-    except OperationCancelled:
-        raise
-    except (OstreeSweepError, OSError) as error:
-        return {"error": str(error)}
-    return {"objects": report.objects_pruned, "bytes": report.bytes_freed}
 
 
 def _planned(sysroot: str) -> dict[str, Any] | None:

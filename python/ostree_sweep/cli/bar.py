@@ -1,0 +1,41 @@
+"""A progress bar for terminals."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from .table import size
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ..progress import Progress, ProgressCallback
+
+
+@contextmanager
+def terminal_bar() -> Iterator[ProgressCallback | None]:
+    """Gives a callback that draws a progress bar on stderr; None where stderr is no terminal."""
+    if sys.stderr is None or not sys.stderr.isatty():
+        yield None
+        return
+    from tqdm import tqdm
+
+    # A serial console has no height, in which tqdm would draw nothing.
+    with tqdm(file=sys.stderr, leave=False, nrows=2, unit="") as bar:
+        phase = ""
+
+        def draw(progress: Progress) -> None:
+            nonlocal phase
+            if progress.phase != phase:
+                phase = progress.phase
+                bar.reset()
+                bar.set_description_str(phase, refresh=False)
+            bar.total = progress.total
+            bar.n = progress.done
+            if progress.bytes_freed:
+                bar.set_postfix_str(f"{size(progress.bytes_freed)} freed", refresh=False)
+            bar.refresh()
+
+        yield draw

@@ -1,0 +1,89 @@
+//! What goes, and why: told item by item to who wants to see it.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::mark::retention::Keep;
+use crate::repo::object::{Checksum, ObjectName};
+
+/// Receives everything that is pruned, or would be.
+pub type Observer<'a> = &'a (dyn Fn(Pruned) + Sync);
+
+/// Something that is pruned, or would be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pruned {
+    /// What it is.
+    pub item: Item,
+    /// Why it goes.
+    pub reason: Reason,
+}
+
+/// What can go. Paths are relative to the repository.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Item {
+    /// An object.
+    Object(ObjectName),
+    /// A static delta's directory.
+    Delta(PathBuf),
+    /// An index of static deltas.
+    DeltaIndex(PathBuf),
+    /// A remote's cached summary.
+    Summary(PathBuf),
+}
+
+impl Item {
+    /// What kind of thing it is.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Item::Object(object) => object.kind.as_str(),
+            Item::Delta(_) => "static-delta",
+            Item::DeltaIndex(_) => "delta-index",
+            Item::Summary(_) => "summary",
+        }
+    }
+}
+
+impl fmt::Display for Item {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Item::Object(object) => object.fmt(f),
+            Item::Delta(path) | Item::DeltaIndex(path) | Item::Summary(path) => path.display().fmt(f),
+        }
+    }
+}
+
+/// Why something goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reason {
+    /// Nothing that is kept leads to it.
+    Unreachable,
+    /// A commit: no ref or deployment leads to it.
+    Unreferenced,
+    /// A commit: it is further back in this ref's or deployment's history than is kept of it.
+    Behind(Arc<str>, Keep),
+    /// A commit: the caller asked for that.
+    Asked,
+    /// A delta or an index of deltas: the commit that it leads to goes, or is not there.
+    WithoutCommit(Checksum),
+    /// A summary: its remote is no longer configured.
+    WithoutRemote,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Reason::Unreachable => f.write_str("nothing that is kept leads to it"),
+            Reason::Unreferenced => f.write_str("no ref or deployment leads to it"),
+            Reason::Behind(name, Keep { since: Some(_), .. }) => {
+                write!(f, "older than what is kept of {name}")
+            }
+            Reason::Behind(name, Keep { depth, .. }) => {
+                write!(f, "beyond depth {} of {name}", depth.unwrap_or_default())
+            }
+            Reason::Asked => f.write_str("as asked"),
+            Reason::WithoutCommit(commit) => write!(f, "it leads to {commit}, which is not kept"),
+            Reason::WithoutRemote => f.write_str("its remote is not configured"),
+        }
+    }
+}
