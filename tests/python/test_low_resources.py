@@ -240,9 +240,9 @@ def big() -> Iterator[Path]:
 
 @pytest.mark.parametrize("limit", [f"--data={64 << 20}", "--nofile=64"], ids=["memory", "descriptors"])
 def test_limits(big: Path, limit: str) -> None:
-    """64 MiB of memory, Python's own and the stacks of eight threads included; or 64 descriptors."""
+    """64 MiB of memory, Python's own and the stacks of all threads included; or 64 descriptors."""
     repo = linked_copy(big, big.with_name("limited"))
-    done = sweep(*PRUNE, f"--repo={repo}", "--jobs=8", under=("prlimit", limit))
+    done = sweep(*PRUNE, f"--repo={repo}", under=("prlimit", limit))
     assert (done.returncode, done.stderr) == (0, "")
     assert "Deleted 255" in done.stdout
     repositories.fsck(repo)
