@@ -11,6 +11,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.text import Text
+
 from support.sysroots import BRANCH, COMMAND, Sysroot, make_tree
 
 COLUMNS = 96
