@@ -16,7 +16,7 @@ from support.sysroots import BRANCH, COMMAND, Sysroot, make_tree
 
 COLUMNS = 96
 # Of ten files each.
-DIRECTORIES = 1200
+DIRECTORIES = 400
 # Fonts from the network are no part of the picture.
 WEB_FONT = re.compile(r"@font-face \{.*?\}\s*", re.DOTALL)
 

@@ -24,6 +24,7 @@ pub(super) type Number = u32;
 /// Objects, and what they lead to as far as somebody asked.
 pub(super) struct Graph<'a> {
     repo: &'a Repo,
+    control: &'a Control,
     /// Sorted: what was in this repository when it was listed.
     names: Vec<ObjectName>,
     sizes: Vec<u64>,
@@ -40,7 +41,7 @@ pub(super) struct Graph<'a> {
 
 impl<'a> Graph<'a> {
     /// Lists all objects.
-    pub fn list(repo: &'a Repo, crew: Crew, control: &Control) -> Result<Self> {
+    pub fn list(repo: &'a Repo, crew: Crew, control: &'a Control) -> Result<Self> {
         control.enter(Phase::Roots, DIRECTORIES as u64);
         let listed = Mutex::new(Vec::new());
         crew.for_each(DIRECTORIES, |number| {
@@ -62,6 +63,7 @@ impl<'a> Graph<'a> {
         }
         let mut graph = Self {
             repo,
+            control,
             names,
             sizes,
             others: HashMap::new(),
@@ -78,6 +80,12 @@ impl<'a> Graph<'a> {
     /// How many objects this repository holds. Numbers below that are theirs.
     pub fn listed(&self) -> usize {
         self.names.len()
+    }
+
+    /// How many objects can be read for what they lead to. Each that is makes progress by one.
+    pub fn readable(&self) -> usize {
+        let leads = |name: &&ObjectName| matches!(name.kind, ObjectType::Commit | ObjectType::DirTree);
+        self.names.iter().filter(leads).count()
     }
 
     /// How many numbers there are.
@@ -176,6 +184,7 @@ impl<'a> Graph<'a> {
         }
         let numbers = leads_to.into_iter().map(|name| self.number(name)).collect::<Result<_>>()?;
         self.children.insert(number, numbers);
+        self.control.advance(1);
         Ok(())
     }
 

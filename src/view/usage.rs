@@ -67,8 +67,7 @@ pub(crate) fn usage(
         remotes.entry(root.remote.as_deref()).or_default().push(root);
     }
     let named_remotes = remotes.keys().any(Option::is_some);
-    let steps = if named_remotes { 2 * roots.len() } else { roots.len() };
-    control.enter(Phase::Crawl, steps as u64);
+    control.enter(Phase::Crawl, graph.readable() as u64);
 
     let each: Vec<Vec<&Root>> = roots.iter().map(|root| vec![root]).collect();
     let Account { held, garbage, total } = account(&mut graph, &each, &partial, control)?;
@@ -158,7 +157,6 @@ fn account(
                     }
                 }
             }
-            control.advance(1);
         }
     }
     let (mut total, mut garbage) = (Total::default(), Total::default());

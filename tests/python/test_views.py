@@ -304,6 +304,50 @@ def test_what_a_deployment_holds_alone_is_what_ostree_frees_without_it(
 
 
 @pytest.mark.needs_root
+def test_a_booted_and_a_staged_deployment(tmp_path: Path) -> None:
+    """Nothing but the staged deployment holds its commit; what it holds is what goes when it's dropped."""
+    sysroot = Sysroot.create(tmp_path / "sysroot")
+    sysroot.deploy(1)
+    booted = sysroot.deploy(2)
+    staged = sysroot.commit(3)
+    sysroot.commit(9, "garbage")
+    sysroot.ostree("refs", "--delete", "garbage")
+    sweep = {
+        "status": "status",
+        "cleanup": "cleanup",
+        "before": "du",
+        "why": f"why {staged}",
+        "running": f"why {booted}",
+    }
+    sysroot.boot(
+        booted,
+        f"ostree admin deploy --stage {BRANCH}; ostree refs --delete {BRANCH}\n"
+        + "".join(f"{COMMAND} {command} --json >/var/{name}\n" for name, command in sweep.items())
+        + f"ostree admin undeploy 0; ostree admin cleanup; {COMMAND} du --json >/var/after",
+    )
+    var = sysroot.path / "ostree/deploy/os/var"
+    found = {name: json.loads((var / name).read_text(encoding="utf-8")) for name in (*sweep, "after")}
+    sysroot.remove()
+
+    status, cleanup = found["status"], found["cleanup"]
+    assert [(each["checksum"], each["staged"], each["booted"]) for each in status["deployments"][:2]] == [
+        (staged, True, False),
+        (booted, False, True),
+    ]
+    assert cleanup["objects_pruned"] > 0
+    assert status["reclaimable"] == {"objects": cleanup["objects_pruned"], "bytes": cleanup["bytes_freed"]}
+    (holder,) = [each for each in found["before"]["holders"] if each["commit"] == staged]
+    assert (holder["kind"], holder["name"]) == ("deployment", f"os {staged}.0")
+    gone = {key: found["before"]["total"][key] - found["after"]["total"][key] for key in ("objects", "bytes")}
+    assert holder["exclusive"] == gone
+    assert gone["objects"] > 0
+    for name, checksum in (("why", staged), ("running", booted)):
+        ways = [(way["kind"], way["name"]) for way in found[name]["kept_by"]]
+        assert ("deployment", f"os {checksum}.0") in ways
+        assert not found[name]["is_garbage"]
+
+
+@pytest.mark.needs_root
 def test_status_names_who_holds_a_lock(updated: Sysroot) -> None:
     before = updated.listing()
     with locked(updated.repo / ".lock"):

@@ -31,9 +31,12 @@ def terminal_bar() -> Iterator[ProgressCallback | None]:
             if progress.phase != phase:
                 phase = progress.phase
                 bar.reset()
+                # What was done before the clock started is no measure of the rate.
+                bar.initial = progress.done
                 bar.set_description_str(phase, refresh=False)
             bar.total = progress.total
             bar.n = progress.done
+            bar.unit_scale = max(progress.done, progress.total or 0) >= 1000
             if progress.bytes_freed:
                 bar.set_postfix_str(f"{size(progress.bytes_freed)} freed", refresh=False)
             bar.refresh()

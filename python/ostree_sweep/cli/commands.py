@@ -6,7 +6,7 @@ import dataclasses
 import sys
 from typing import TYPE_CHECKING, Any, Callable
 
-from .. import api, units
+from .. import api
 from ..errors import OstreeSweepError, PartialCleanupError, StalePlanError
 from ..plans import PlanPlaces, PrunePlan, object_names
 from ..reports import CleanupReport, not_needed
@@ -130,6 +130,9 @@ def stamp(options: argparse.Namespace, _signals: WorkSignals) -> Result:
 
 def install_units(options: argparse.Namespace, _signals: WorkSignals) -> Result:
     """`ostree-sweep install-units`."""
+    # Slow to import.
+    from .. import units
+
     written = units.install(options.root, options.prefix)
     return Result(written, {"written": written})
 

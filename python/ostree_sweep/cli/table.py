@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import sys
-from shutil import get_terminal_size
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -39,6 +38,9 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], right: int) -> l
     width = max((len(row[0]) for row in (header, *rows)), default=0)
     others = [max(map(len, column)) for column in zip(*(row[1:] for row in (header, *rows)))]
     if sys.stdout is not None and sys.stdout.isatty():
+        # Slow to import.
+        from shutil import get_terminal_size
+
         room = get_terminal_size().columns - sum(2 + other for other in others)
         width = min(width, max(room, _NARROWEST))
     widths = [width, *others]

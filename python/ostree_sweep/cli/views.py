@@ -225,7 +225,7 @@ def _stamp_text(requested: CleanupStamp, snapshot: StampSnapshot | None) -> str:
     if snapshot is None:
         return "none"
     note = snapshot.note
-    return requested.path + (f" (made {note.time} in boot {note.boot_id})" if note else "")
+    return requested.path + (f" (made {note.time})" if note else "")
 
 
 def _reclaimable_text(reclaimable: dict[str, Any]) -> str:
