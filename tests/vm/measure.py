@@ -2,7 +2,8 @@
 
 measure.py DIRECTORY times|cuts [ROUNDS]; the disk is built in DIRECTORY if it isn't there.
 
-times: how long shutdown takes, and how long it is until multi-user.target.
+times: how long shutdown takes, and how long it is until multi-user.target. What comes before is kept; with 0
+rounds, only that is made.
 cuts: what power cuts leave where the unit runs `ostree admin cleanup` in place of our command.
 """
 
@@ -15,7 +16,7 @@ import time
 from pathlib import Path
 
 from image import Disk, build
-from machine import Machine
+from machine import Machine, Moment
 from support.sysroots import Sysroot
 from updates import (
     CLEANUP,
@@ -26,6 +27,7 @@ from updates import (
     objects,
     objects_after_ostree,
     property_of,
+    when_done,
     when_it_deletes,
     when_staged,
 )
@@ -48,22 +50,30 @@ def times(initial: Disk, rounds: int) -> None:
     """Prints medians, and the shortest and longest."""
     shutdowns: dict[str, list[float]] = {name: [] for name in CASES}
     boots: dict[str, list[float]] = {name: [] for name in CASES}
+    moments = {
+        name: ready(script, initial, initial.path.with_name(f"ready-{number}.img"))
+        for number, (name, script) in enumerate(CASES.items())
+    }
     for _ in range(rounds):
-        for name, script in CASES.items():
-            disk = initial.copy(initial.path.with_name("measured.img"))
-            with Machine(disk) as machine:
-                machine.wait_for_agent()
-                machine.run(f"{script}; sync")
+        for name, moment in moments.items():
+            with Machine.resumed(moment, initial.path.with_name("measured.img")) as machine:
                 shutdowns[name].append(machine.reboot())
-            with Machine(disk) as machine:
+            with Machine(machine.disk) as machine:
                 machine.wait_for_agent()
                 machine.run("until systemctl is-active --quiet multi-user.target; do sleep 0.1; done")
                 reached = property_of(machine, "multi-user.target", "ActiveEnterTimestampMonotonic")
                 boots[name].append(int(reached) / 1e6)
     for title, figures in (("shutdown", shutdowns), ("multi-user.target", boots)):
         for name, seconds in figures.items():
-            low, middle, high = min(seconds), statistics.median(seconds), max(seconds)
-            print(f"{title}, {name}: {middle:.1f} s ({low:.1f} to {high:.1f})")
+            if seconds:
+                low, middle, high = min(seconds), statistics.median(seconds), max(seconds)
+                print(f"{title}, {name}: {middle:.1f} s ({low:.1f} to {high:.1f})")
+
+
+def ready(script: str, initial: Disk, path: Path) -> Moment:
+    """The moment when a script has run; it is made only once."""
+    moment = Moment(Disk(path), path.with_suffix(".memory"))
+    return moment if moment.memory.exists() else when_done(script, initial, path)
 
 
 def cuts(initial: Disk, rounds: int) -> None:

@@ -117,11 +117,15 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def when_staged(initial: Disk) -> Moment:
-    """Boots a copy of the disk, and stages the update."""
-    disk = initial.copy(initial.path.with_name(f"{initial.path.stem}-staged.img"))
-    with Machine(disk) as machine:
+    """The moment when the update is staged."""
+    return when_done(STAGE, initial, initial.path.with_name(f"{initial.path.stem}-staged.img"))
+
+
+def when_done(script: str, disk: Disk, path: Path) -> Moment:
+    """Boots a copy of the disk; the moment when a script has run there."""
+    with Machine(disk.copy(path)) as machine:
         machine.wait_for_agent()
-        machine.run(f"{STAGE}; sync")
+        machine.run(f"{script}; sync")
         return machine.keep()
 
 
