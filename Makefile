@@ -62,13 +62,17 @@ wheel: build ## build the wheel and the source distribution into dist
 	$(BIN)/maturin sdist --out $(DIST)
 	$(BIN)/maturin build --release --locked --out $(DIST)
 
-share: build ## write the man page and the shells' completions into dist/share
-	mkdir -p $(addprefix $(SHARE)/,man/man1 bash-completion/completions zsh/site-functions fish/vendor_completions.d)
+share: build ## write the man pages and the shells' completions into dist/share
+	mkdir -p $(addprefix $(SHARE)/,man/man1 man/man8 bash-completion/completions zsh/site-functions fish/vendor_completions.d)
 	$(BIN)/argparse-manpage --module ostree_sweep.cli.arguments --function command_parser --prog ostree-sweep \
 		--project-name ostree-sweep --version "$$($(BIN)/ostree-sweep --version | cut -d ' ' -f 2)" \
 		--description 'clean up after OSTree updates, and prune OSTree repositories' \
 		--manual-title 'User Commands' --include packaging/man-sections.txt \
 		--output $(SHARE)/man/man1/ostree-sweep.1
+	cp packaging/ostree-sweep-cleanup.service.8 $(SHARE)/man/man8
+	for unit in cleanup.timer finalized.service; do \
+		echo '.so man8/ostree-sweep-cleanup.service.8' >$(SHARE)/man/man8/ostree-sweep-$$unit.8; \
+	done
 	$(BIN)/python packaging/completions.py bash >$(SHARE)/bash-completion/completions/ostree-sweep
 	$(BIN)/python packaging/completions.py zsh >$(SHARE)/zsh/site-functions/_ostree-sweep
 	$(BIN)/python packaging/completions.py fish >$(SHARE)/fish/vendor_completions.d/ostree-sweep.fish

@@ -1,4 +1,4 @@
-"""The man page and the completions: every command is in them, and man and the shells take them."""
+"""The man pages and the completions: all commands and units are in them, and man and the shells take them."""
 
 from __future__ import annotations
 
@@ -7,15 +7,21 @@ import pty
 import re
 import select
 import subprocess
+from importlib.resources import files
 from typing import TYPE_CHECKING
 
 import pytest
 
+import ostree_sweep.units
 from ostree_sweep.cli.commands import COMMANDS
 from support.sysroots import PROJECT, output
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+UNITS = [
+    unit.name for unit in files(ostree_sweep.units).iterdir() if unit.name.endswith((".service", ".timer"))
+]
 
 
 @pytest.fixture(scope="module")
@@ -31,13 +37,27 @@ def page(share: Path) -> Path:
     return share / "man/man1/ostree-sweep.1"
 
 
-def test_man_page_has_no_warnings(page: Path) -> None:
-    done = subprocess.run(["man", "--warnings", "-l", page], capture_output=True, text=True, check=True)
-    assert done.stderr == ""
+@pytest.fixture(scope="module")
+def unit_page(share: Path) -> Path:
+    return share / "man/man8/ostree-sweep-cleanup.service.8"
 
 
-def test_man_page_can_be_searched_for(page: Path) -> None:
+def test_man_pages_have_no_warnings(page: Path, unit_page: Path) -> None:
+    for each in (page, unit_page):
+        done = subprocess.run(["man", "--warnings", "-l", each], capture_output=True, text=True, check=True)
+        assert done.stderr == ""
+
+
+def test_man_pages_can_be_searched_for(page: Path, unit_page: Path) -> None:
     assert "ostree-sweep - clean up after OSTree updates" in output("lexgrog", page)
+    for unit in UNITS:
+        assert f"{unit} - clean up after an OSTree update" in output("lexgrog", unit_page)
+
+
+def test_all_units_have_a_page_and_are_in_it(share: Path) -> None:
+    for unit in UNITS:
+        text = re.sub(".\b", "", output("man", "-M", share / "man", "8", unit))
+        assert f"\n     {unit}\n             " in text
 
 
 def test_man_page_has_all(page: Path) -> None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import base64
 import json
+import shlex
 import socket
 import subprocess
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
     from types import TracebackType
 
@@ -31,13 +33,35 @@ class Answer:
     errors: str
 
 
+@dataclass(frozen=True)
+class Moment:
+    """A machine's disk and memory at one moment, from which it can go on any number of times."""
+
+    disk: Disk
+    memory: Path
+
+
 class Machine:
     """A running machine; the end of the context is a power cut, if it still runs then."""
 
-    def __init__(self, disk: Disk) -> None:
+    def __init__(self, disk: Disk, *, memory: Path | None = None, writes_per_s: int = 0) -> None:
+        """What is to be started.
+
+        Args:
+            disk: what it boots from, and writes to.
+            memory: a moment's memory, to go on from there instead of booting.
+            writes_per_s: how many writes the disk takes in a second; 0: as many as it can.
+        """
         self.disk = disk
         self.console = disk.path.with_suffix(".console")
         self._port = disk.path.with_suffix(".port")
+        self._memory = memory
+        self._writes_per_s = writes_per_s
+
+    @classmethod
+    def resumed(cls, moment: Moment, path: Path, *, writes_per_s: int = 0) -> Self:
+        """A machine that goes on from a moment, with a copy of its disk."""
+        return cls(moment.disk.copy(path), memory=moment.memory, writes_per_s=writes_per_s)
 
     def __enter__(self) -> Self:
         self._port.unlink(missing_ok=True)
@@ -54,7 +78,12 @@ class Machine:
                 "-m",
                 "1024",
                 *["-display", "none", "-monitor", "none", "-net", "none", "-no-reboot"],
-                *("-drive", f"file={self.disk.path},format=raw,if=virtio,cache=writeback"),
+                *("-qmp", "stdio"),
+                *(
+                    "-drive",
+                    f"file={self.disk.path},format=raw,if=virtio,cache=writeback,"
+                    f"throttling.iops-write={self._writes_per_s}",
+                ),
                 *("-serial", f"file:{self.console}"),
                 *(
                     "-chardev",
@@ -63,13 +92,18 @@ class Machine:
                     "chardev:port",
                 ),
                 *_kernel(self.disk),
+                *(["-incoming", f"exec:cat {shlex.quote(str(self._memory))}"] if self._memory else []),
             ],
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
         )
-        self.started_at = time.monotonic()
         self._socket = socket.socket(socket.AF_UNIX)
         self._answers = b""
         self._wait(lambda: self._connected())
+        self._execute("qmp_capabilities")
+        if self._memory:
+            self._wait(lambda: self._execute("query-status")["status"] == "paused")
+            self._execute("cont")
         return self
 
     def __exit__(
@@ -77,6 +111,9 @@ class Machine:
     ) -> None:
         self.cut()
         self._socket.close()
+        for pipe in (self._process.stdin, self._process.stdout):
+            assert pipe
+            pipe.close()
 
     def wait_for_agent(self) -> None:
         """Waits until the machine takes commands."""
@@ -115,6 +152,33 @@ class Machine:
         self._process.kill()
         self._process.wait()
 
+    def keep(self) -> Moment:
+        """Ends it, and keeps what it needs to go on from here."""
+        memory = self.disk.path.with_suffix(".memory")
+        whole, part = shlex.quote(str(memory)), shlex.quote(f"{memory}.part")
+        memory.unlink(missing_ok=True)
+        self._execute("stop")
+        self._execute("migrate", uri=f"exec:cat >{part} && mv {part} {whole}")
+        self._wait(lambda: self._execute("query-migrate")["status"] == "completed")
+        self._wait(memory.exists)
+        self.cut()
+        return Moment(self.disk, memory)
+
+    def _execute(self, command: str, **arguments: object) -> Any:
+        """Has QEMU do something; returns its answer."""
+        assert self._process.stdin
+        assert self._process.stdout
+        order = json.dumps({"execute": command, "arguments": arguments})
+        self._process.stdin.write(order.encode() + b"\n")
+        self._process.stdin.flush()
+        # It tells of events, too.
+        for line in self._process.stdout:
+            message = json.loads(line)
+            assert "error" not in message, f"{order}: {message}"
+            if "return" in message:
+                return message["return"]
+        raise AssertionError("the machine is down")
+
     def _connected(self) -> bool:
         try:
             self._socket.connect(str(self._port))
@@ -134,8 +198,7 @@ class Machine:
         line, self._answers = self._answers.split(b"\n", 1)
         return line.strip()
 
-    def _wait(self, happened: object) -> None:
-        assert callable(happened)
+    def _wait(self, happened: Callable[[], bool]) -> None:
         until = time.monotonic() + PATIENCE_S
         while not happened():
             assert self._process.poll() is None, "the machine is down"

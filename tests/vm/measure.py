@@ -2,13 +2,13 @@
 
 measure.py DIRECTORY times|cuts [ROUNDS]; the disk is built in DIRECTORY if it isn't there.
 
-times: how long shutdown takes, and how long it is until multi-user.target.
-cuts: what power cuts in `ostree admin cleanup` leave, run by the same unit in place of ours.
+times: how long shutdown takes, and how long it is until multi-user.target. What comes before is kept; with 0
+rounds, only that is made.
+cuts: what power cuts leave where the unit runs `ostree admin cleanup` in place of our command.
 """
 
 from __future__ import annotations
 
-import random
 import statistics
 import subprocess
 import sys
@@ -16,9 +16,21 @@ import time
 from pathlib import Path
 
 from image import Disk, build
-from machine import Machine
+from machine import Machine, Moment
 from support.sysroots import Sysroot
-from updates import CLEANUP, FINALIZED, STAGE, objects, objects_after_ostree, property_of
+from updates import (
+    CLEANUP,
+    FINALIZED,
+    STAGE,
+    WRITES_PER_S,
+    instant,
+    objects,
+    objects_after_ostree,
+    property_of,
+    when_done,
+    when_it_deletes,
+    when_staged,
+)
 
 # What is done before the shutdown, and what the boot after it is an example of.
 CASES = {
@@ -26,58 +38,69 @@ CASES = {
     "no plan, so that a cleanup is due after the boot": STAGE,
     "with a plan, so that none is due": f"{STAGE}; ostree-sweep plan",
 }
-OSTREE_INSTEAD = "[Service]\nExecStart=\nExecStart=/usr/bin/ostree admin cleanup\n"
-# `ostree admin cleanup` takes that long here.
-LONGEST_S = 14.0
+OSTREE_INSTEAD = f"""
+cd /run/systemd/system
+mkdir -p {CLEANUP}.d
+printf '[Service]\\nExecStart=\\nExecStart=/usr/bin/ostree admin cleanup\\n' >{CLEANUP}.d/ostree.conf
+systemctl daemon-reload
+"""
 
 
 def times(initial: Disk, rounds: int) -> None:
     """Prints medians, and the shortest and longest."""
     shutdowns: dict[str, list[float]] = {name: [] for name in CASES}
     boots: dict[str, list[float]] = {name: [] for name in CASES}
+    moments = {
+        name: ready(script, initial, initial.path.with_name(f"ready-{number}.img"))
+        for number, (name, script) in enumerate(CASES.items())
+    }
     for _ in range(rounds):
-        for name, script in CASES.items():
-            disk = initial.copy(initial.path.with_name("measured.img"))
-            with Machine(disk) as machine:
-                machine.wait_for_agent()
-                machine.run(f"{script}; sync")
+        for name, moment in moments.items():
+            with Machine.resumed(moment, initial.path.with_name("measured.img")) as machine:
                 shutdowns[name].append(machine.reboot())
-            with Machine(disk) as machine:
+            with Machine(machine.disk) as machine:
                 machine.wait_for_agent()
                 machine.run("until systemctl is-active --quiet multi-user.target; do sleep 0.1; done")
                 reached = property_of(machine, "multi-user.target", "ActiveEnterTimestampMonotonic")
                 boots[name].append(int(reached) / 1e6)
     for title, figures in (("shutdown", shutdowns), ("multi-user.target", boots)):
         for name, seconds in figures.items():
-            low, middle, high = min(seconds), statistics.median(seconds), max(seconds)
-            print(f"{title}, {name}: {middle:.1f} s ({low:.1f} to {high:.1f})")
+            if seconds:
+                low, middle, high = min(seconds), statistics.median(seconds), max(seconds)
+                print(f"{title}, {name}: {middle:.1f} s ({low:.1f} to {high:.1f})")
+
+
+def ready(script: str, initial: Disk, path: Path) -> Moment:
+    """The moment when a script has run; it is made only once."""
+    moment = Moment(Disk(path), path.with_suffix(".memory"))
+    return moment if moment.memory.exists() else when_done(script, initial, path)
 
 
 def cuts(initial: Disk, rounds: int) -> None:
     """Prints what each cut leaves."""
-    updated = initial.copy(initial.path.with_name("updated.img"))
-    with Machine(updated) as machine:
-        machine.wait_for_agent()
-        machine.run(STAGE)
+    with Machine.resumed(when_staged(initial), initial.path.with_name("updated.img")) as machine:
         machine.reboot()
-    right, all_before = objects_after_ostree(updated), objects(updated)
-    with updated.mounted("loop") as root:
-        for units in root.glob("ostree/deploy/os/deploy/*.0/etc/systemd/system"):
-            (units / f"{CLEANUP}.d" / "ostree.conf").write_text(OSTREE_INSTEAD)
-    for seed in range(rounds):
-        disk = updated.copy(updated.path.with_name("cut.img"))
-        after_s = random.Random(seed).uniform(0, LONGEST_S)  # noqa: S311 - no secret
-        with Machine(disk) as machine:
-            machine.wait_for_console("cleanup begins")
+        updated = machine.disk
+    right = objects_after_ostree(updated)
+    garbage = len(objects(updated) - right)
+    deleting = when_it_deletes(updated, OSTREE_INSTEAD)
+    path = updated.path.with_name("cut.img")
+    with Machine.resumed(deleting, path, writes_per_s=WRITES_PER_S) as machine:
+        begun = time.monotonic()
+        machine.wait_for_console("cleanup ends")
+        deletion_s = time.monotonic() - begun
+    print(f"uncut, deletion takes {deletion_s:.1f} s")
+    for number in range(rounds):
+        after_s = instant(number, rounds) * deletion_s
+        with Machine.resumed(deleting, path, writes_per_s=WRITES_PER_S) as machine:
             time.sleep(after_s)
-        with disk.mounted("loop") as root:
-            left = Sysroot(root).objects()
+        with machine.disk.mounted("loop") as root:
+            left = len(Sysroot(root).objects() - right)
             fsck = subprocess.run(
                 ["ostree", "fsck", f"--repo={root}/ostree/repo"], capture_output=True, text=True, check=False
             )
         verdict = "passes" if fsck.returncode == 0 else f"fails: {fsck.stderr.strip().splitlines()[-1]}"
-        of = f"{len(left - right)} of {len(all_before - right)}"
-        print(f"cut {after_s:.1f} s after its start: {of} objects left, fsck {verdict}")
+        print(f"cut after {after_s:.1f} s: {left} of {garbage} objects left, fsck {verdict}", flush=True)
 
 
 def main() -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ import pytest
 
 import image
 from image import BRANCH, Disk
-from machine import Machine
+from machine import Machine, Moment
 from support.sysroots import Sysroot
 
 if TYPE_CHECKING:
@@ -31,6 +32,17 @@ STAGE = (
 )
 CLEANUP = "ostree-sweep-cleanup.service"
 FINALIZED = "ostree-sweep-finalized.service"
+
+# A disk so slow that a cleanup deletes for seconds.
+WRITES_PER_S = 40
+
+# Many more inodes are free than before: deletion has begun.
+_UNTIL_IT_DELETES = """
+free=$(stat -f -c %d /sysroot)
+ostree-sweep stamp
+systemctl start --no-block ostree-sweep-cleanup.service
+until [ $(stat -f -c %d /sysroot) -gt $((free + 200)) ]; do :; done
+"""
 
 # What others look for; see docs/systemd.md.
 CANCELLED = "e9a9045139354bf7b552a7a9f3d986b4"
@@ -72,17 +84,28 @@ def initial(request: pytest.FixtureRequest, built: Disk) -> Disk:
 
 
 @pytest.fixture(scope="session")
-def updated(initial: Disk) -> Updated:
-    """The same after the third version was staged and finalized."""
-    disk = initial.copy(initial.path.with_name(f"{initial.path.stem}-updated.img"))
-    with Machine(disk) as machine:
-        machine.wait_for_agent()
-        machine.run(STAGE)
+def staged(initial: Disk) -> Moment:
+    """The moment when the third version is staged."""
+    return when_staged(initial)
+
+
+@pytest.fixture(scope="session")
+def updated(staged: Moment) -> Updated:
+    """The same after it was finalized."""
+    path = staged.disk.path
+    with Machine.resumed(staged, path.with_name(f"{path.stem}-updated.img")) as machine:
         shutdown_s = machine.reboot()
+        disk = machine.disk
     with disk.mounted() as root:
         assert (root / ".cleanup").exists()
     before = objects(disk)
     return Updated(disk, before, objects_after_ostree(disk), shutdown_s)
+
+
+@pytest.fixture(scope="session")
+def deleting(updated: Updated) -> Moment:
+    """The moment in the boot after it when the cleanup begins to delete objects."""
+    return when_it_deletes(updated.disk)
 
 
 @pytest.fixture
@@ -91,6 +114,31 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     yield tmp_path / "disk.img"
     for path in tmp_path.glob("*.img"):
         path.unlink()
+
+
+def when_staged(initial: Disk) -> Moment:
+    """The moment when the update is staged."""
+    return when_done(STAGE, initial, initial.path.with_name(f"{initial.path.stem}-staged.img"))
+
+
+def when_done(script: str, disk: Disk, path: Path) -> Moment:
+    """Boots a copy of the disk; the moment when a script has run there."""
+    with Machine(disk.copy(path)) as machine:
+        machine.wait_for_agent()
+        machine.run(f"{script}; sync")
+        return machine.keep()
+
+
+def when_it_deletes(updated: Disk, prepare: str = ":") -> Moment:
+    """Boots a copy of an updated disk, prepares the machine, and starts the cleanup on a slow disk."""
+    disk = updated.copy(updated.path.with_name(f"{updated.path.stem}-deleting.img"))
+    with disk.mounted("loop") as root:
+        # Lest it begin before anybody looks.
+        (root / ".cleanup").unlink()
+    with Machine(disk, writes_per_s=WRITES_PER_S) as machine:
+        machine.wait_for_agent()
+        machine.run(f"{prepare}\n{_UNTIL_IT_DELETES}")
+        return machine.keep()
 
 
 def objects(disk: Disk) -> frozenset[str]:
@@ -127,3 +175,8 @@ def journal(machine: Machine, *matches: str) -> list[dict[str, Any]]:
 def property_of(machine: Machine, unit: str, name: str) -> str:
     """A unit's property."""
     return machine.output(f"systemctl show --property={name} --value {unit}")
+
+
+def instant(number: int, of: int) -> float:
+    """A random instant of the time from 0 to 1, in another part of it for each number."""
+    return (number + random.Random(number).random()) / of  # noqa: S311 - no secret
