@@ -11,7 +11,8 @@ import os
 import shutil
 import subprocess
 import sys
-from contextlib import contextmanager
+import time
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -78,11 +79,21 @@ class Disk:
         """Mounts it; by default without a write, not even of what its journal holds."""
         directory = self.path.with_suffix(".mnt")
         directory.mkdir(exist_ok=True)
-        run("mount", "-o", options, self.path, directory)
+        _mount(options, self.path, directory)
         try:
             yield directory
         finally:
             run("umount", directory)
+
+
+def _mount(options: str, image: Path, directory: Path) -> None:
+    """Mounts an image. Where many come and go at once, a loop device may be busy for a moment."""
+    for _ in range(5):
+        with suppress(AssertionError):
+            run("mount", "-o", options, image, directory)
+            return
+        time.sleep(0.5)
+    run("mount", "-o", options, image, directory)
 
 
 def run(*command: object) -> str:
