@@ -62,7 +62,7 @@ pub enum Reason {
     Unreferenced,
     /// A commit: it is further back in this ref's or deployment's history than is kept of it.
     Behind(Arc<str>, Keep),
-    /// A commit: the caller asked for that.
+    /// The caller asked for that.
     Asked,
     /// A delta or an index of deltas: the commit that it leads to goes, or is not there.
     WithoutCommit(Checksum),

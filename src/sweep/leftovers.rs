@@ -92,7 +92,8 @@ impl Deltas {
                 }
             }
             let item = if candidate.is_index { Item::DeltaIndex(path) } else { Item::Delta(path) };
-            tell(context, item, Reason::WithoutCommit(candidate.to));
+            let reason = if is_wanted { Reason::Asked } else { Reason::WithoutCommit(candidate.to) };
+            tell(context, item, reason);
         }
         Ok(())
     }
