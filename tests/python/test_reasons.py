@@ -96,6 +96,15 @@ def test_a_commit_deleted_by_name(repo: Path, tmp_path: Path) -> None:
     assert told(repo, f"--delete-commit={lost}")[f"{lost}.commit"] == "as asked"
 
 
+def test_deltas_deleted_by_name(repo: Path, tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    lost = [commit(repo, tree, None, f"lost {number}") for number in range(2)]
+    ostree("static-delta", "generate", f"--repo={repo}", f"--from={lost[0]}", f"--to={lost[1]}")
+    found = told(repo, f"--delete-commit={lost[1]}", "--static-deltas-only")
+    assert list(found.values()) == ["as asked"]
+    assert next(iter(found)).startswith("deltas/")
+
+
 def test_items_as_json(repo: Path, tmp_path: Path) -> None:
     lost = commit(repo, tmp_path / "tree", None, "lost")
     command = [str(COMMAND), "prune", f"--repo={repo}", "--refs-only", "--dry-run", "-v", "--json"]
