@@ -287,9 +287,9 @@ def _check_no_permission(repo: Path, below: str, dry_run: bool) -> None:
     before = listing(repo)
     # The interpreter may live where others can't go, so only the user changes, in the child.
     script = (
-        "import os, sys, ostree_sweep, ostree_sweep.core\n"
+        "import os, sys, ostree_sweep.api, ostree_sweep.core\n"
         "os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
-        "try: ostree_sweep.prune(sys.argv[1], refs_only=True, depth=0, dry_run=sys.argv[2] == 'True')\n"
+        "try: ostree_sweep.api.prune(sys.argv[1], refs_only=True, depth=0, dry_run=sys.argv[2] == 'True')\n"
         "except OSError as error: print(error.errno, error.filename)\n"
     )
     done = subprocess.run(

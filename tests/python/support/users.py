@@ -16,7 +16,7 @@ USER = 47_311
 # The interpreter may live where others can't go, so all is imported first and the user changes then.
 _AS_USER = """
 import os, resource, sys
-import ostree_sweep.cli.run, ostree_sweep.core
+import logging, ostree_sweep.cli.run, ostree_sweep.core
 from ostree_sweep.cli import main
 from ostree_sweep.cli.arguments import parse
 parse(sys.argv[3:])
