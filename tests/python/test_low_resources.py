@@ -327,7 +327,7 @@ def test_what_cannot_be_read_stops_before_the_first_unlink(
         call, path = "read", repo / "config"
     else:
         name = min(name for name in left if name.endswith(f".{what}"))
-        call, path = "read", repositories.object_path(repo, name)
+        call, path = "read,pread64", repositories.object_path(repo, name)
     before = listing(repo)
     options = ("--dry-run",) if dry_run else ()
     done = sweep(*PRUNE, f"--repo={repo}", *options, under=failing(call, path))
