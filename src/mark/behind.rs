@@ -10,7 +10,7 @@ use crate::control::Control;
 use crate::error::Result;
 use crate::pruned::Reason;
 use crate::repo::object::{Checksum, ObjectName, ObjectType};
-use crate::repo::{variant, Repo};
+use crate::repo::Repo;
 
 /// What histories hold that is not kept of them.
 #[derive(Debug, Default)]
@@ -37,14 +37,11 @@ impl Behind {
             let mut next = Some(*commit);
             while let Some(commit) = next.filter(|commit| seen.insert(*commit)) {
                 control.check()?;
-                let object = ObjectName::new(commit, ObjectType::Commit);
-                if !live.contains(object) {
+                if !live.contains(ObjectName::new(commit, ObjectType::Commit)) {
                     found.insert(commit, (Arc::clone(&name), *keep));
                 }
-                next = match repo.read_metadata(object, &mut buffer) {
-                    Ok(true) => variant::commit(&buffer).ok().and_then(|decoded| decoded.parent),
-                    _ => None,
-                };
+                let decoded = repo.read_commit(commit, &mut buffer).unwrap_or_default();
+                next = decoded.and_then(|decoded| decoded.parent);
             }
         }
         Ok(Self { found, asked })

@@ -84,8 +84,8 @@ impl Worker<'_> {
         let mut read = 0;
         while read < SCOUTED {
             self.control.check()?;
-            self.pace.read()?;
             let Some(object) = objects.pop() else { break };
+            self.pace.read()?;
             self.read(object, objects)?;
             read += 1;
         }

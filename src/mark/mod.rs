@@ -28,7 +28,7 @@ use crate::plan::{Header, Plan};
 use crate::repo::config::Mode;
 use crate::repo::object::{Checksum, ObjectName, ObjectType};
 use crate::repo::refs::{self, Ref};
-use crate::repo::{variant, Repo};
+use crate::repo::Repo;
 use crate::workers::Crew;
 
 /// How often, and after what time, to look again for objects that a writer may be moving into place.
@@ -342,11 +342,11 @@ impl<'a> Mark<'a> {
         let mut buffer = Vec::new();
         for commit in self.garbage_commits() {
             self.control.check()?;
-            let object = ObjectName::new(commit, ObjectType::Commit);
-            if self.retention.deleted == Some(commit) || !self.repo.read_metadata(object, &mut buffer)? {
+            if self.retention.deleted == Some(commit) {
                 continue;
             }
-            let decoded = variant::commit(&buffer).map_err(|error| Error::corrupt(object, error.0))?;
+            let Some(decoded) = self.repo.read_commit(commit, &mut buffer)? else { continue };
+            let object = ObjectName::new(commit, ObjectType::Commit);
             // What was pulled today may have been made long ago.
             if decoded.timestamp >= since || self.repo.modification_time(object)? >= since {
                 young.push(Start { commit, keep: Keep::ALONE, required_by: None });

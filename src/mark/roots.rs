@@ -137,7 +137,9 @@ impl History {
                     break;
                 }
                 let object = ObjectName::new(commit, ObjectType::Commit);
-                if ignored == Some(commit) || !repo.read_metadata(object, &mut buffer)? {
+                let found =
+                    if ignored == Some(commit) { None } else { repo.read_commit(commit, &mut buffer)? };
+                let Some(decoded) = found else {
                     match &start.required_by {
                         Some(name) if commit == start.commit => {
                             return Err(Error::corrupt(
@@ -147,8 +149,7 @@ impl History {
                         }
                         _ => break,
                     }
-                }
-                let decoded = variant::commit(&buffer).map_err(|error| Error::corrupt(object, error.0))?;
+                };
                 if commit == start.commit {
                     // The start itself is kept in any case; if it is too old, its date keeps nothing behind it.
                     left.since = left.since.filter(|since| decoded.timestamp >= *since);

@@ -1,6 +1,8 @@
 //! A sync of all that a file system has not written yet.
 
 use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::thread::Builder;
 use std::time::Duration;
 
 use rustix::io::Errno;
@@ -18,11 +20,15 @@ pub(crate) fn sync_file_system(
     control: &Control,
 ) -> Result<std::result::Result<(), Errno>> {
     let directory = match rustix::io::dup(directory) {
-        Ok(directory) => directory,
+        Ok(directory) => Arc::new(directory),
         Err(error) => return Ok(Err(error)),
     };
     // A thread inherits the priorities of the one that starts it.
-    let sync = std::thread::spawn(move || rustix::fs::syncfs(directory));
+    let shared = Arc::clone(&directory);
+    let Ok(sync) = Builder::new().spawn(move || rustix::fs::syncfs(&*shared)) else {
+        // Where the system allows no more threads, it's to be waited for.
+        return Ok(rustix::fs::syncfs(&*directory));
+    };
     while !sync.is_finished() {
         control.sleep(TICK)?;
     }

@@ -124,12 +124,10 @@ impl Walk<'_> {
         let object = ObjectName::new(commit, ObjectType::Commit);
         let mut stack: Vec<u32> = self.number(object).into_iter().collect();
         let mut whole = false;
-        if self.repo.read_metadata(object, &mut self.buffer).unwrap_or(false) {
-            if let Ok(commit) = variant::commit(&self.buffer) {
-                let mut children = Vec::new();
-                whole = self.add_directory(commit.root_tree, commit.root_meta, &mut children);
-                stack.extend(children);
-            }
+        if let Ok(Some(commit)) = self.repo.read_commit(commit, &mut self.buffer) {
+            let mut children = Vec::new();
+            whole = self.add_directory(commit.root_tree, commit.root_meta, &mut children);
+            stack.extend(children);
         }
         while let Some(number) = stack.pop() {
             if std::mem::replace(&mut self.seen_by[number as usize], index) == index {

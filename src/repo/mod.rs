@@ -19,7 +19,8 @@ use sha2::{Digest, Sha256};
 
 use self::config::{Config, LockTimeout};
 use self::lock::Lock;
-use self::object::{directory_name, Checksum, ObjectName};
+use self::object::{directory_name, Checksum, ObjectName, ObjectType};
+use self::variant::Commit;
 use crate::error::{Error, Result};
 
 /// How directories are opened: to be listed, and never through a symlink.
@@ -186,6 +187,15 @@ impl Repo {
         }
     }
 
+    /// Reads a commit from here or a parent by way of `buffer`; None where no repository has it.
+    pub(crate) fn read_commit(&self, commit: Checksum, buffer: &mut Vec<u8>) -> Result<Option<Commit>> {
+        let object = ObjectName::new(commit, ObjectType::Commit);
+        if !self.read_metadata(object, buffer)? {
+            return Ok(None);
+        }
+        variant::commit(buffer).map(Some).map_err(|error| Error::corrupt(object, error.0))
+    }
+
     /// The checksum of an object's content; None where this repository has no such object.
     pub(crate) fn checksum_of(&self, object: ObjectName) -> Result<Option<Checksum>> {
         let path = object.loose_path(self.config.mode);
@@ -310,7 +320,6 @@ pub(crate) fn read_text(file: &OwnedFd) -> std::io::Result<String> {
         .map_err(|_| std::io::Error::new(std::io::ErrorKind::InvalidData, "it is not text"))
 }
 
-/// Reads all of a regular file of at most `limit` bytes into `buffer`.
 fn is_content_of(object: ObjectName, bytes: &[u8]) -> bool {
     Sha256::digest(bytes).as_slice() == object.checksum.0
 }
@@ -324,6 +333,7 @@ fn read_at_once(file: &OwnedFd, buffer: &mut Vec<u8>) -> bool {
         && buffer.len() < buffer.capacity()
 }
 
+/// Reads all of a regular file of at most `limit` bytes into `buffer`.
 fn read_regular(file: &OwnedFd, limit: u64, buffer: &mut Vec<u8>) -> std::io::Result<()> {
     let invalid = |reason| std::io::Error::new(std::io::ErrorKind::InvalidData, reason);
     let stat = rustix::fs::fstat(file)?;

@@ -230,12 +230,7 @@ impl Search<'_> {
         if let Some(known) = self.commits.get(&commit) {
             return Ok(*known);
         }
-        let object = ObjectName::new(commit, ObjectType::Commit);
-        let decoded = if self.repo.read_metadata(object, &mut self.buffer)? {
-            Some(variant::commit(&self.buffer).map_err(|error| Error::corrupt(object, error.0))?)
-        } else {
-            None
-        };
+        let decoded = self.repo.read_commit(commit, &mut self.buffer)?;
         self.commits.insert(commit, decoded);
         Ok(decoded)
     }
