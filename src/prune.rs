@@ -26,7 +26,7 @@ use crate::pruned::{Item, Observer, Pruned};
 use crate::repo::lock::{poll, Attempt, Held, Lock, LockKind};
 use crate::repo::object::{Checksum, ObjectName, ObjectType};
 use crate::repo::refs::{list, Ref};
-use crate::repo::waiters::{self, Waiters};
+use crate::repo::waiters::Waiters;
 use crate::repo::Repo;
 use crate::report::PruneReport;
 use crate::sweep::objects::{Context, Gone, Notice, Pass};
@@ -165,7 +165,6 @@ pub(crate) fn prune_within(
         surroundings,
         lock: &lock,
         slice: effort.slice(),
-        awaited: false,
         mark: match plan {
             Some(PlanUse { plan, .. }) => Mark::resume(repo, plan, crew, control)?,
             None => Mark::new(repo, retention, crew, control),
@@ -220,8 +219,6 @@ struct Run<'a> {
     surroundings: &'a mut dyn Surroundings,
     lock: &'a Lock,
     slice: Duration,
-    /// Whether somebody slept until the last slice was over.
-    awaited: bool,
     mark: Mark<'a>,
     /// For who is told what goes.
     behind: &'a OnceLock<Behind>,
@@ -303,7 +300,7 @@ impl Run<'_> {
     }
 
     fn rest(&self) -> Result<()> {
-        self.context.crew.pace.rest(self.context.repo.directory(), self.awaited)
+        self.context.crew.pace.rest(self.context.repo.directory())
     }
 
     fn find_reasons(&self) -> Result<()> {
@@ -329,7 +326,6 @@ impl Run<'_> {
     fn slice(&mut self, stage: &mut Stage) -> Result<()> {
         let exclusive = lock_both(self.surroundings, self.lock, LockKind::Exclusive, self.context.control)?;
         let result = self.work(stage);
-        self.awaited = waiters::is_anyone_asleep();
         drop(exclusive);
         self.surroundings.unlock();
         result

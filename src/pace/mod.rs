@@ -22,9 +22,10 @@ use crate::error::Result;
 use crate::fault::{self, Step};
 use crate::workers::Crew;
 
-/// How long locks are left free between slices if somebody sleeps in the kernel until then: time to wake up and take one.
-/// Who tries once a second is noticed, too; see [`Waiters`](crate::repo::waiters::Waiters).
-const GAP: Duration = Duration::from_millis(10);
+/// How long locks are left free between slices: time to wake up and take one, for who sleeps in the kernel until then.
+/// Whether anybody does only `/proc/locks` tells, and who reads that stops all locking of files for some ms.
+/// Who tries once a second is noticed otherwise; see [`Waiters`](crate::repo::waiters::Waiters).
+const GAP: Duration = Duration::from_millis(3);
 
 /// How often, and for how long, we stop and listen whether others wait for the disk.
 const LISTEN_EVERY: Duration = Duration::from_secs(1);
@@ -182,9 +183,7 @@ impl<'a> Pace<'a> {
     }
 
     /// Rests before a slice. To be called without a lock, with a directory of the file system.
-    ///
-    /// `awaited`: somebody slept until the lock was free.
-    pub fn rest(&self, directory: impl AsFd, awaited: bool) -> Result<()> {
+    pub fn rest(&self, directory: impl AsFd) -> Result<()> {
         self.control.rest_while_paused()?;
         let mut state = self.lock();
         if self.effort.manners.rests && state.should_listen() {
@@ -194,9 +193,8 @@ impl<'a> Pace<'a> {
             }
             self.listen(&mut state)?;
         } else {
-            let gap = if awaited { GAP } else { Duration::ZERO };
             let owed = std::mem::take(&mut state.owed);
-            self.control.sleep(owed.clamp(gap, LONGEST_REST))?;
+            self.control.sleep(owed.clamp(GAP, LONGEST_REST))?;
         }
         if let Some(rate) = self.effort.unlinks_per_s {
             let whole = portion(&self.effort);
@@ -324,7 +322,7 @@ mod tests {
         pace.deleted(&directory);
         assert!(pace.wants_rest());
         let start = Instant::now();
-        pace.rest(&directory, false).unwrap();
+        pace.rest(&directory).unwrap();
         assert!(!pace.wants_rest());
         assert!(start.elapsed() >= Duration::from_millis(70));
     }

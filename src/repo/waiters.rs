@@ -25,16 +25,6 @@ const LIMIT: Duration = Duration::from_secs(3);
 /// How often the watch is read while giving way.
 const TICK: Duration = Duration::from_millis(10);
 
-/// Whether anybody sleeps in the kernel until a lock is free. To be asked with the lock held: who sleeps is woken by
-/// its release, and needs a moment then to take it.
-///
-/// For which lock does not show without comparing device numbers, which btrfs and overlays tell differently in different
-/// places; some moments that were not needed cost less.
-pub(crate) fn is_anyone_asleep() -> bool {
-    // Where that can't be known, there may be somebody.
-    std::fs::read("/proc/locks").map_or(true, |locks| locks.windows(4).any(|part| part == b" -> "))
-}
-
 /// A watch on a lock file.
 pub(crate) struct Waiters {
     /// None where the kernel allows no watch: then nobody is noticed.
@@ -88,24 +78,6 @@ impl Waiters {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_sleeper_is_seen() {
-        use rustix::fs::{flock, FlockOperation};
-        let file = tempfile::NamedTempFile::new().unwrap();
-        let holder = file.reopen().unwrap();
-        flock(&holder, FlockOperation::LockExclusive).unwrap();
-        std::thread::scope(|scope| {
-            scope.spawn(|| flock(file.as_file(), FlockOperation::LockExclusive).unwrap());
-            let begin = Instant::now();
-            while !is_anyone_asleep() && begin.elapsed() < Duration::from_secs(20) {
-                std::thread::sleep(TICK);
-            }
-            let seen = is_anyone_asleep();
-            drop(holder);
-            assert!(seen);
-        });
-    }
 
     #[test]
     fn a_newcomer_is_waited_for_until_he_is_gone() {

@@ -27,7 +27,6 @@ use crate::repo::config::LockTimeout;
 use crate::repo::listing::each_entry;
 use crate::repo::lock::{poll, Attempt};
 use crate::repo::object::Checksum;
-use crate::repo::waiters;
 use crate::repo::DIRECTORY;
 use crate::report::Failure;
 use crate::sweep::checkout::{open, remove, remove_file, unprotect, Context, Outcome, Stuck};
@@ -89,12 +88,10 @@ pub(super) fn remove_unused(
     let sysroot =
         openat(CWD, owner.path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
             .map_err(|error| Error::io(owner.path, error))?;
-    let mut awaited = false;
     loop {
-        pace.rest(&sysroot, awaited)?;
+        pace.rest(&sysroot)?;
         poll(timeout, control, || Ok(owner.try_lock()?.map_or(Attempt::Acquired(()), Attempt::Busy)))?;
         let result = slice(owner.path, effort, &pace, control, done);
-        awaited = waiters::is_anyone_asleep();
         owner.unlock();
         if result? {
             return Ok(());
