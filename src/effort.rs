@@ -133,9 +133,9 @@ impl Impact {
             },
             Impact::Full => Manners {
                 priority: None,
-                // A thread that waits for a journal leaves its core to another.
-                jobs: cores.saturating_mul(TWO).max(MANY),
-                cold_jobs: cores.saturating_mul(TWO).max(VERY_MANY),
+                // More threads than cores fight for the journal's locks: xfs and btrfs are slower then.
+                jobs: cores,
+                cold_jobs: cores.saturating_mul(TWO).max(MANY),
                 batch: None,
                 rests: false,
                 writes_back: false,
@@ -145,8 +145,7 @@ impl Impact {
 }
 
 const TWO: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1);
-const MANY: NonZeroUsize = NonZeroUsize::MIN.saturating_add(7);
-const VERY_MANY: NonZeroUsize = NonZeroUsize::MIN.saturating_add(31);
+const MANY: NonZeroUsize = NonZeroUsize::MIN.saturating_add(31);
 
 impl Priority {
     /// Lowers the priorities of the calling thread, and of no other. That it may not, or that the kernel's I/O
