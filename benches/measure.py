@@ -18,15 +18,19 @@ from repositories import ROOT, core
 
 REPORT = ROOT / "docs" / "performance.md"
 
+# In units of these the kernel counts what was read.
+BLOCK = 512
+
 Command = Sequence["str | Path"]
 
 
 @dataclasses.dataclass(frozen=True)
 class Sample:
-    """One run of one contestant: wall-clock seconds, and peak resident memory in KiB."""
+    """One run: wall-clock seconds, peak resident memory in KiB, and bytes read from the disk."""
 
     seconds: float
     peak_kib: int
+    bytes_read: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,8 +56,8 @@ def measure(command: Command) -> Sample:
     if command[0] == core():
         # It tells its own time, without the start of the process.
         seconds, peak_kib = printed.split()
-        return Sample(float(seconds), int(peak_kib))
-    return Sample(elapsed, usage.ru_maxrss)
+        return Sample(float(seconds), int(peak_kib), usage.ru_inblock * BLOCK)
+    return Sample(elapsed, usage.ru_maxrss, usage.ru_inblock * BLOCK)
 
 
 def run(
@@ -80,10 +84,11 @@ def as_it_is(repo: Path) -> Callable[[], AbstractContextManager[Path]]:
 
 
 def median(samples: Sequence[Sample]) -> Sample:
-    """The median of times, and of memory."""
+    """The median of each figure."""
     return Sample(
         statistics.median(sample.seconds for sample in samples),
         int(statistics.median(sample.peak_kib for sample in samples)),
+        int(statistics.median(sample.bytes_read for sample in samples)),
     )
 
 

@@ -7,39 +7,15 @@ what it takes to find out that nothing changed.
 from __future__ import annotations
 
 import argparse
-import dataclasses
-import os
-import statistics
 import subprocess
 import tempfile
-import time
-from collections.abc import Sequence
 from pathlib import Path
 
 from repositories import SWEEP, drop_caches, make_repo
 
+from measure import Sample, measure, median
+
 OBJECTS_PER_DIRECTORY = 9
-BLOCK = 512
-
-
-@dataclasses.dataclass(frozen=True)
-class Sample:
-    """One run: wall-clock seconds, and bytes read from the disk."""
-
-    seconds: float
-    bytes_read: int
-
-
-def measure(command: Sequence[str | Path]) -> Sample:
-    """Runs a command to its end, and fails if it fails."""
-    start = time.perf_counter()
-    child = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(child.pid, 0)
-    elapsed = time.perf_counter() - start
-    child.returncode = os.waitstatus_to_exitcode(status)
-    if child.returncode != 0:
-        raise SystemExit(f"{command}: {child.returncode}")
-    return Sample(elapsed, usage.ru_inblock * BLOCK)
 
 
 class Bench:
@@ -105,10 +81,10 @@ def rows(samples: dict[str, list[Sample]], objects: int) -> None:
     """Prints medians."""
     for name, runs in samples.items():
         seconds = [run.seconds for run in runs]
-        read = statistics.median(run.bytes_read for run in runs) / 2**20
+        middle = median(runs)
         print(
-            f"| {name} | {objects:,} | {statistics.median(seconds):.2f} s "
-            f"| {min(seconds):.2f} to {max(seconds):.2f} | {read:.1f} MiB |",
+            f"| {name} | {objects:,} | {middle.seconds:.2f} s "
+            f"| {min(seconds):.2f} to {max(seconds):.2f} | {middle.bytes_read / 2**20:.1f} MiB |",
             flush=True,
         )
 

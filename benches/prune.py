@@ -13,17 +13,13 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+from crawl import FLATPAK, PRUNE
 from disks import MKFS, Image
-from repositories import SWEEP, core, make_repo
+from repositories import core, make_repo
 
 from measure import Contestant, report, run, table
 
 OSTREE = Contestant("`ostree prune`", lambda repo: ["ostree", "prune", "--refs-only", f"--repo={repo}"])
-PRUNE = Contestant("`ostree-sweep prune`", lambda repo: [SWEEP, "prune", "--refs-only", f"--repo={repo}"])
-FLATPAK = Contestant(
-    "`flatpak build-update-repo --prune`",
-    lambda repo: ["flatpak", "build-update-repo", "--prune", "--no-update-summary", repo],
-)
 SWEEP_ALONE = Contestant("the core's sweep alone", lambda repo: [core(), "sweep", repo])
 FLOOR = Contestant("floor: a bare loop of unlinks", lambda repo: [core(), "unlink", repo])
 

@@ -1,4 +1,4 @@
-"""What all tests share: no silent skips, and no marks of root's tests missing."""
+"""What all tests share: no silent skips, no marks of root's tests missing, and repositories to pull from."""
 
 from __future__ import annotations
 
@@ -7,8 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from support.repositories import MODES, build_upstream
+
 if TYPE_CHECKING:
     from collections.abc import Generator
+
+    from support.repositories import Repository
 
 IN_CI = os.environ.get("CI") == "true"
 
@@ -30,3 +34,10 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """Tests marked `needs_root` are skipped for others."""
     if item.get_closest_marker("needs_root") and os.geteuid() != 0:
         pytest.skip("needs root")
+
+
+@pytest.fixture(scope="session")
+def upstreams(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Repository]:
+    """Of each mode, a repository to pull from, which is only read."""
+    place = tmp_path_factory.mktemp("upstreams")
+    return {mode: build_upstream(place / mode, mode) for mode in MODES}

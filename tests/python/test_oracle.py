@@ -13,18 +13,18 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import os
 import subprocess
 import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, Phase, event, given, settings
+from hypothesis import event, given
 from hypothesis import strategies as st
 
 import ostree_sweep
 from ostree_sweep import PrunedItem
 from ostree_sweep.core import format_size
+from support.examples import examples
 from support.repositories import (
     BRANCHES,
     MODES,
@@ -39,7 +39,6 @@ from support.repositories import (
     Reset,
     appendages,
     build,
-    build_upstream,
     commits,
     copy,
     descriptions,
@@ -51,8 +50,6 @@ from support.repositories import (
     sizes,
 )
 from support.sysroots import COMMAND, output
-
-EXAMPLES = int(os.environ.get("OSTREE_SWEEP_EXAMPLES", "200"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,22 +81,8 @@ class Outcome:
     appendages: set[str]
 
 
-@pytest.fixture(scope="module")
-def upstreams(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Repository]:
-    """Of each mode, a repository to pull from."""
-    place = tmp_path_factory.mktemp("upstreams")
-    return {mode: build_upstream(place / mode, mode) for mode in MODES}
-
-
 @pytest.mark.parametrize("mode", MODES)
-@settings(
-    max_examples=EXAMPLES,
-    deadline=None,
-    print_blob=True,
-    suppress_health_check=[HealthCheck.too_slow],
-    # Explaining a failure takes longer than finding it.
-    phases=set(Phase) - {Phase.explain},
-)
+@examples()
 @given(description=descriptions(), options=OPTIONS, by_command=st.sampled_from([False] * 9 + [True]))
 def test_a_prune_deletes_what_ostree_deletes(
     mode: str,

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import os
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pytest
-from hypothesis import HealthCheck, Phase, event, given, settings
+from hypothesis import event, given
 from hypothesis import strategies as st
 
 import ostree_sweep
+from support.examples import examples
 from support.repositories import (
     MODES,
     Description,
     Repository,
     Step,
     build,
-    build_upstream,
     commits,
     copy,
     descriptions,
@@ -31,8 +29,6 @@ from support.repositories import (
 
 if TYPE_CHECKING:
     from ostree_sweep import PrunePlan
-
-EXAMPLES = int(os.environ.get("OSTREE_SWEEP_EXAMPLES", "100"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,20 +113,7 @@ class Options:
 OPTIONS = st.builds(Options, st.sampled_from((True, True, True, False)), st.sampled_from((-1, 0, 0, 1, 2)))
 
 
-@pytest.fixture(scope="module")
-def upstreams(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Repository]:
-    """Of each mode, a repository to pull from."""
-    place = tmp_path_factory.mktemp("upstreams")
-    return {mode: build_upstream(place / mode, mode) for mode in MODES}
-
-
-@settings(
-    max_examples=EXAMPLES,
-    deadline=None,
-    print_blob=True,
-    suppress_health_check=[HealthCheck.too_slow],
-    phases=set(Phase) - {Phase.explain},
-)
+@examples(part=2)
 @given(
     mode=st.sampled_from(MODES),
     description=descriptions(),

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import ostree_sweep
+from support.examples import examples
 from support.repositories import (
     BRANCHES,
     MODES,
@@ -28,7 +29,6 @@ from support.repositories import (
     RemoteRef,
     Repository,
     build,
-    build_upstream,
     commits,
     copy,
     descriptions,
@@ -43,15 +43,6 @@ from support.sysroots import BRANCH, COMMAND, Sysroot, locked, output
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-EXAMPLES = int(os.environ.get("OSTREE_SWEEP_EXAMPLES", "200")) // 20
-
-
-@pytest.fixture(scope="module")
-def upstreams(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Repository]:
-    """Of each mode, a repository to pull from."""
-    place = tmp_path_factory.mktemp("upstreams")
-    return {mode: build_upstream(place / mode, mode) for mode in MODES}
 
 
 def spec(path: str) -> str:
@@ -101,13 +92,7 @@ def whole_repositories() -> st.SearchStrategy[Description]:
 
 
 @pytest.mark.parametrize("mode", MODES)
-@settings(
-    max_examples=EXAMPLES,
-    deadline=None,
-    print_blob=True,
-    suppress_health_check=[HealthCheck.too_slow],
-    phases=set(Phase) - {Phase.explain},
-)
+@examples(part=20)
 @given(description=whole_repositories(), depth=st.sampled_from((-1, -1, 0)))
 def test_what_a_ref_holds_alone_is_what_ostree_frees_without_it(
     mode: str, upstreams: dict[str, Repository], description: Description, depth: int
@@ -141,13 +126,7 @@ def test_what_a_ref_holds_alone_is_what_ostree_frees_without_it(
 
 
 @pytest.mark.parametrize("mode", ["bare-user", "archive"])
-@settings(
-    max_examples=EXAMPLES,
-    deadline=None,
-    print_blob=True,
-    suppress_health_check=[HealthCheck.too_slow],
-    phases=set(Phase) - {Phase.explain},
-)
+@examples(part=20)
 @given(description=whole_repositories(), depth=st.sampled_from((-1, 0, 1)))
 def test_why_names_every_ref_that_reaches_an_object_and_what_is_garbage(
     mode: str, upstreams: dict[str, Repository], description: Description, depth: int

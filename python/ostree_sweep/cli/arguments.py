@@ -239,13 +239,7 @@ def _add_view(parser: _Parser) -> None:
         default=-1,
         help="how many parents of a commit refs keep (default: -1, all; in a sysroot none)",
     )
-    parser.add_argument(
-        "--lock-timeout",
-        dest="lock_timeout_s",
-        type=_seconds,
-        metavar="SECONDS",
-        help="how long to wait for a lock; -1: for ever (default: the repository's setting)",
-    )
+    _add_lock_timeout(parser)
 
 
 def _common() -> _Parser:
@@ -265,6 +259,11 @@ def _work() -> _Parser:
         help="how much other work may feel (default: cleanup balanced, cleanup --auto idle, prune full)",
     )
     parser.add_argument("--jobs", type=int, metavar="N", help="worker threads")
+    _add_lock_timeout(parser)
+    return parser
+
+
+def _add_lock_timeout(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--lock-timeout",
         dest="lock_timeout_s",
@@ -272,7 +271,6 @@ def _work() -> _Parser:
         metavar="SECONDS",
         help="how long to wait for a lock; -1: for ever (default: the repository's setting)",
     )
-    return parser
 
 
 def _deletion() -> _Parser:

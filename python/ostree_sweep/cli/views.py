@@ -18,11 +18,11 @@ from .table import short, size, table
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Mapping
 
-    from .._core import _Deployment
     from ..plans import ObjectTotal
     from ..stamp import StampSnapshot
-    from ..views import Explanation, Usage, Way
+    from ..views import Explanation, Holder, Usage, Way
     from .signals import WorkSignals
 
 _KINDS = {"deployment": "Deployment", "remote": "Remote", "ref": "Ref"}
@@ -73,7 +73,8 @@ def status(options: argparse.Namespace, signals: WorkSignals) -> Result:
         "sysroot_lock": os.path.join(options.sysroot, "ostree/lock"),
     }
     lock_holders = {name: holders(path) for name, path in locks.items()}
-    deployments = [{**each, **_held(each, used)} for each in found["deployments"]]
+    held = {} if isinstance(used, str) else {(each.kind, each.name): each for each in used.holders}
+    deployments = [{**each, **_held(held.get(("deployment", _name(each))))} for each in found["deployments"]]
     data = {
         "sysroot": options.sysroot,
         **found,
@@ -98,7 +99,10 @@ def status(options: argparse.Namespace, signals: WorkSignals) -> Result:
         "Sysroot lock": lock_text("held" if found["sysroot_locked"] else "free", "sysroot_lock"),
         "Reclaimable": _reclaimable_text(reclaimable),
     }
-    rows = [(_deployment_name(each), _flags(each), *_held_text(each, used)) for each in found["deployments"]]
+    rows = [
+        (short(_name(each)), _flags(each), *(_size_text(each[part]) for part in ("exclusive", "shared")))
+        for each in deployments
+    ]
     lines = [*table(("Deployment", "State", "Exclusive", "Shared"), rows, right=2), ""] if rows else []
     if isinstance(used, str):
         facts["Sizes"] = f"unknown: {used}"
@@ -171,29 +175,20 @@ def _used(sysroot: str, signals: WorkSignals) -> Usage | str:
         return str(error)
 
 
-def _held(deployment: _Deployment, used: Usage | str) -> dict[str, Any]:
-    name = f"{deployment['stateroot']} {deployment['checksum']}.{deployment['serial']}"
-    if not isinstance(used, str):
-        for holder in used.holders:
-            if (holder.kind, holder.name) == ("deployment", name):
-                return {
-                    "exclusive": dataclasses.asdict(holder.exclusive),
-                    "shared": dataclasses.asdict(holder.shared),
-                }
-    return {"exclusive": None, "shared": None}
+def _held(holder: Holder | None) -> dict[str, Any]:
+    parts = ("exclusive", "shared")
+    return {part: holder and dataclasses.asdict(getattr(holder, part)) for part in parts}
 
 
-def _held_text(deployment: _Deployment, used: Usage | str) -> tuple[str, str]:
-    held = _held(deployment, used)
-    exclusive, shared = ("?" if held[name] is None else size(held[name]["bytes"]) for name in held)
-    return exclusive, shared
+def _size_text(total: dict[str, int] | None) -> str:
+    return "?" if total is None else size(total["bytes"])
 
 
-def _deployment_name(deployment: _Deployment) -> str:
-    return short(f"{deployment['stateroot']} {deployment['checksum']}.{deployment['serial']}")
+def _name(deployment: Mapping[str, Any]) -> str:
+    return f"{deployment['stateroot']} {deployment['checksum']}.{deployment['serial']}"
 
 
-def _flags(deployment: _Deployment) -> str:
+def _flags(deployment: Mapping[str, Any]) -> str:
     return ", ".join(name for name, value in deployment.items() if value is True) or "-"
 
 
