@@ -275,7 +275,7 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory(dir=arguments.dir) as place:
         for file_system in arguments.file_systems:
-            image = Image(Path(place, file_system), file_system, 4096, fill)
+            image = Image(Path(place, file_system), file_system, 2048, fill)
             durations(file_system, commands, image, arguments.rounds)
             for disk in arguments.disks:
                 for kind in arguments.kinds:

@@ -134,7 +134,7 @@ pub(crate) fn prune_within(
     }
     let timeout = effort.lock_timeout;
     let lock = if dry_run { repo.lock_for_reading(timeout) } else { repo.lock(timeout)? };
-    let pace = Pace::new(&effort, control);
+    let pace = Pace::new(&effort, repo.directory(), control);
     let crew = pace.crew();
     let unprotects = surroundings.unprotects();
     let behind = OnceLock::new();

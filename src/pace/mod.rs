@@ -6,7 +6,7 @@
 //! and then, when no lock is held, we have it written, and then listen whether others wait for the disk while we don't
 //! use it.
 
-mod pressure;
+mod others;
 mod write_back;
 
 use std::os::fd::AsFd;
@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicUsize, Ordering}
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use self::pressure::Pressure;
+use self::others::Meter;
 pub(crate) use self::write_back::sync_file_system;
 use crate::control::Control;
 use crate::effort::{Batch, Effort};
@@ -52,6 +52,8 @@ const LONGEST_REST: Duration = Duration::from_secs(1);
 pub(crate) struct Pace<'a> {
     control: &'a Control,
     effort: Effort,
+    /// For those who rest.
+    meter: Option<Meter>,
     /// Files to delete before the next sync of our own.
     batch: AtomicUsize,
     /// Files deleted since the last one.
@@ -81,10 +83,12 @@ struct State {
 }
 
 impl<'a> Pace<'a> {
-    pub fn new(effort: &Effort, control: &'a Control) -> Self {
+    /// A pace for what is done on the file system of `directory`.
+    pub fn new(effort: &Effort, directory: impl AsFd, control: &'a Control) -> Self {
         Self {
             control,
             effort: *effort,
+            meter: effort.manners.rests.then(|| Meter::of(directory)),
             batch: AtomicUsize::new(effort.manners.batch.map_or(usize::MAX, |batch| batch.least)),
             unsynced: AtomicUsize::new(0),
             allowance: AtomicI64::new(portion(effort)),
@@ -211,9 +215,11 @@ impl<'a> Pace<'a> {
     /// Does nothing for a while, and finds out whether others wait for the disk then.
     fn listen(&self, state: &mut State) -> Result<()> {
         self.control.sleep(HUSH)?;
-        let pressure = Pressure::begin();
+        let meter = self.meter.as_ref();
+        let before = meter.and_then(Meter::read);
         self.control.sleep(LISTEN)?;
-        let busy = if pressure.map_or(state.slow, |pressure| pressure.is_high()) {
+        let heard = meter.zip(before.as_ref()).and_then(|(meter, before)| meter.hears_others_since(before));
+        let busy = if heard.unwrap_or(state.slow) {
             QUIET
         } else {
             self.busy.load(Ordering::Relaxed).saturating_sub(1)
@@ -263,12 +269,16 @@ mod tests {
     use super::*;
     use crate::effort::Impact;
 
+    fn root() -> std::os::fd::OwnedFd {
+        rustix::fs::open("/", rustix::fs::OFlags::DIRECTORY, rustix::fs::Mode::empty()).unwrap()
+    }
+
     #[test]
     fn batches_grow_while_syncs_are_quick_and_shrink_when_they_are_not() {
         let control = Control::new();
         let effort = Effort::new(Impact::Idle);
         let batch = effort.manners.batch.unwrap();
-        let pace = Pace::new(&effort, &control);
+        let pace = Pace::new(&effort, root(), &control);
         let size = || pace.batch.load(Ordering::Relaxed);
         assert_eq!(size(), batch.least);
         for _ in 0..100 {
@@ -288,7 +298,7 @@ mod tests {
         let control = Control::new();
         let effort = Effort::new(Impact::Idle);
         let batch = effort.manners.batch.unwrap();
-        let pace = Pace::new(&effort, &control);
+        let pace = Pace::new(&effort, root(), &control);
         for _ in 0..100 {
             pace.learn(batch, batch.sync * 5);
         }
@@ -298,7 +308,7 @@ mod tests {
     #[test]
     fn rest_is_seven_times_the_work_and_what_is_owed_is_not_forgotten() {
         let control = Control::new();
-        let pace = Pace::new(&Effort::new(Impact::Idle), &control);
+        let pace = Pace::new(&Effort::new(Impact::Idle), root(), &control);
         let mut state = pace.lock();
         for _ in 1..STINT {
             assert_eq!(state.rest_due(MOMENT), Duration::ZERO);
@@ -314,15 +324,13 @@ mod tests {
         let control = Control::new();
         let rate = std::num::NonZeroU32::new(25);
         let effort = Effort { unlinks_per_s: rate, ..Effort::new(Impact::Full) };
-        let pace = Pace::new(&effort, &control);
-        let directory =
-            rustix::fs::open("/", rustix::fs::OFlags::DIRECTORY, rustix::fs::Mode::empty()).unwrap();
-        pace.deleted(&directory);
+        let pace = Pace::new(&effort, root(), &control);
+        pace.deleted(root());
         assert!(!pace.wants_rest());
-        pace.deleted(&directory);
+        pace.deleted(root());
         assert!(pace.wants_rest());
         let start = Instant::now();
-        pace.rest(&directory).unwrap();
+        pace.rest(root()).unwrap();
         assert!(!pace.wants_rest());
         assert!(start.elapsed() >= Duration::from_millis(70));
     }

@@ -84,10 +84,10 @@ pub(super) fn remove_unused(
     control: &Control,
     done: &mut Done,
 ) -> Result<()> {
-    let pace = Pace::new(effort, control);
     let sysroot =
         openat(CWD, owner.path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
             .map_err(|error| Error::io(owner.path, error))?;
+    let pace = Pace::new(effort, &sysroot, control);
     loop {
         pace.rest(&sysroot)?;
         poll(timeout, control, || Ok(owner.try_lock()?.map_or(Attempt::Acquired(()), Attempt::Busy)))?;

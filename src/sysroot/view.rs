@@ -28,7 +28,13 @@ pub enum Place<'a> {
 /// The repository's shared lock, all the time.
 pub fn usage(place: Place, options: ViewOptions, control: &Control) -> Result<Usage> {
     look(place, options, |repo, sources, options| {
-        view::usage(repo, sources, options, Pace::new(&options.effort, control).crew(), control)
+        view::usage(
+            repo,
+            sources,
+            options,
+            Pace::new(&options.effort, repo.directory(), control).crew(),
+            control,
+        )
     })
 }
 
@@ -39,7 +45,14 @@ pub fn usage(place: Place, options: ViewOptions, control: &Control) -> Result<Us
 /// The repository's shared lock, all the time.
 pub fn why(place: Place, text: &str, options: ViewOptions, control: &Control) -> Result<Explanation> {
     look(place, options, |repo, sources, options| {
-        view::why(repo, sources, text, options, Pace::new(&options.effort, control).crew(), control)
+        view::why(
+            repo,
+            sources,
+            text,
+            options,
+            Pace::new(&options.effort, repo.directory(), control).crew(),
+            control,
+        )
     })
 }
 
