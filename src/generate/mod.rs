@@ -68,34 +68,26 @@ impl Shape {
 /// Fills the repository at `path`, which `ostree init` has made.
 pub fn generate(path: &Path, shape: &Shape) -> Result<()> {
     let repo = Repo::open(path)?;
-    let writer = Writer::new(&repo)?;
-    let (uid, gid) = writer.owner();
-    let none: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
-    let meta = (uid.to_be(), gid.to_be(), DIRECTORY_MODE.to_be(), none).to_variant();
-    let meta = writer.metadata(ObjectType::DirMeta, &meta)?;
     for number in 0..shape.refs {
-        let mut tree = Tree::new(&writer, meta, shape, number, shape.directories);
+        let mut tree = Tree::new(&repo, shape, number, shape.directories)?;
         let mut tip = None;
         for commit in 0..shape.commits.max(1) {
             let changed = if commit == 0 { (0..shape.directories).collect() } else { tree.change(commit) };
-            tree.write(&changed, commit)?;
-            tip = Some(tree.commit(commit, tip)?);
+            tip = Some(tree.write(&changed, commit, tip)?);
         }
         if let Some(tip) = tip {
             write_ref(&repo, &format!("app/{number}/stable"), tip)?;
         }
     }
     if shape.garbage > 0 {
-        let mut tree = Tree::new(&writer, meta, shape, shape.refs, shape.garbage);
-        tree.write(&(0..shape.garbage).collect(), 0)?;
-        tree.commit(0, None)?;
+        Tree::new(&repo, shape, shape.refs, shape.garbage)?.write(&(0..shape.garbage).collect(), 0, None)?;
     }
     Ok(())
 }
 
 /// One ref's tree.
 struct Tree<'a> {
-    writer: &'a Writer<'a>,
+    writer: Writer<'a>,
     meta: Checksum,
     shape: &'a Shape,
     number: u32,
@@ -104,8 +96,13 @@ struct Tree<'a> {
 }
 
 impl<'a> Tree<'a> {
-    fn new(writer: &'a Writer<'a>, meta: Checksum, shape: &'a Shape, number: u32, directories: u32) -> Self {
-        Self { writer, meta, shape, number, directories: vec![(0, meta); directories.max(1) as usize] }
+    fn new(repo: &'a Repo, shape: &'a Shape, number: u32, directories: u32) -> Result<Self> {
+        let writer = Writer::new(repo, &format!("{number}"))?;
+        let (uid, gid) = writer.owner();
+        let none: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
+        let meta = (uid.to_be(), gid.to_be(), DIRECTORY_MODE.to_be(), none).to_variant();
+        let meta = writer.metadata(ObjectType::DirMeta, &meta)?;
+        Ok(Self { writer, meta, shape, number, directories: vec![(0, meta); directories.max(1) as usize] })
     }
 
     /// Has some directories' files be new; returns all whose dirtrees change by that.
@@ -124,8 +121,9 @@ impl<'a> Tree<'a> {
         changed
     }
 
-    /// Writes dirtrees, children before parents, and the files that `commit` brings.
-    fn write(&mut self, changed: &BTreeSet<u32>, commit: u32) -> Result<()> {
+    /// Writes a commit: dirtrees, children before parents, with the files that it brings.
+    fn write(&mut self, changed: &BTreeSet<u32>, commit: u32, parent: Option<Checksum>) -> Result<Checksum> {
+        self.writer.begin(&format!("{}-{commit}", self.number))?;
         // The first directory of each level.
         let mut levels = vec![0_u32, 1];
         while let Some(next) = levels.last().filter(|first| (**first as usize) < self.directories.len()) {
@@ -138,7 +136,7 @@ impl<'a> Tree<'a> {
                 self.directories[directory as usize].1 = checksum;
             }
         }
-        Ok(())
+        self.commit(commit, parent)
     }
 
     fn write_level(&self, level: &[u32], commit: u32) -> Result<Vec<(u32, Checksum)>> {

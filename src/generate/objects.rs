@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use glib::variant::ToVariant;
-use rustix::fs::{mkdirat, openat, symlinkat, Mode as Permissions, OFlags};
+use rustix::fs::{mkdirat, openat, renameat, symlinkat, unlinkat, AtFlags, Mode as Permissions, OFlags, CWD};
 use rustix::io::{retry_on_intr, Errno};
 use rustix::process::{getegid, geteuid};
 use sha2::{Digest, Sha256};
@@ -28,15 +28,42 @@ pub(super) enum Content<'a> {
     Symlink(&'a str),
 }
 
-/// Writes into one repository of mode `bare` or `archive`.
+/// Where the files of a commit are written before they are moved to their directories: inodes lie there one after the
+/// other in the order of writing, as those of libostree's transactions do, and not in that of names.
+struct Staging {
+    path: PathBuf,
+    descriptor: OwnedFd,
+}
+
+impl Staging {
+    fn new(repo: &Repo, commit: &str) -> Result<Self> {
+        let path = repo.path().join("tmp").join(format!("staging-{commit}"));
+        let open = || {
+            mkdirat(CWD, &path, Permissions::from_raw_mode(0o755))?;
+            openat(CWD, &path, DIRECTORY, Permissions::empty())
+        };
+        let descriptor = open().map_err(|error| Error::io(&path, error))?;
+        Ok(Self { path, descriptor })
+    }
+}
+
+impl Drop for Staging {
+    fn drop(&mut self) {
+        let _ = unlinkat(CWD, &self.path, AtFlags::REMOVEDIR);
+    }
+}
+
+/// Writes the objects of one commit into a repository of mode `bare` or `archive`.
 pub(super) struct Writer<'a> {
     repo: &'a Repo,
     directories: Vec<OwnedFd>,
+    staging: Staging,
     owner: (u32, u32),
 }
 
 impl<'a> Writer<'a> {
-    pub fn new(repo: &'a Repo) -> Result<Self> {
+    /// A writer of the commit that is called `commit`, a file's name.
+    pub fn new(repo: &'a Repo, commit: &str) -> Result<Self> {
         if !matches!(repo.config().mode, Mode::Bare | Mode::Archive) {
             let reason = "only bare and archive can be generated".into();
             return Err(Error::Unsupported { path: repo.path().to_owned(), reason });
@@ -50,7 +77,18 @@ impl<'a> Writer<'a> {
                 .map_err(|error| Error::io(repo.object_directory_path(number), error))
         };
         let directories = (0..=u8::MAX).map(open).collect::<Result<_>>()?;
-        Ok(Self { repo, directories, owner: (geteuid().as_raw(), getegid().as_raw()) })
+        Ok(Self {
+            repo,
+            directories,
+            staging: Staging::new(repo, commit)?,
+            owner: (geteuid().as_raw(), getegid().as_raw()),
+        })
+    }
+
+    /// Goes on with another commit.
+    pub fn begin(&mut self, commit: &str) -> Result<()> {
+        self.staging = Staging::new(self.repo, commit)?;
+        Ok(())
     }
 
     /// The owner of all files.
@@ -83,8 +121,9 @@ impl<'a> Writer<'a> {
             self.write(object, &packed)?;
         } else if let Content::Symlink(target) = content {
             let path = object.loose_path(Mode::Bare);
-            match symlinkat(target, self.directory(object), &path[3..]) {
-                Ok(()) | Err(Errno::EXIST) => {}
+            match symlinkat(target, &self.staging.descriptor, &path[3..]) {
+                Ok(()) => self.publish(object, &path[3..])?,
+                Err(Errno::EXIST) => {}
                 Err(error) => return Err(self.failed(object, error)),
             }
         } else {
@@ -103,19 +142,28 @@ impl<'a> Writer<'a> {
     fn write(&self, object: ObjectName, mut bytes: &[u8]) -> Result<()> {
         let path = object.loose_path(self.repo.config().mode);
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-        let file =
-            match openat(self.directory(object), &path[3..], flags, Permissions::from_raw_mode(FILE & 0o777))
-            {
-                Ok(file) => file,
-                Err(Errno::EXIST) => return Ok(()),
-                Err(error) => return Err(self.failed(object, error)),
-            };
+        let file = match openat(
+            &self.staging.descriptor,
+            &path[3..],
+            flags,
+            Permissions::from_raw_mode(FILE & 0o777),
+        ) {
+            Ok(file) => file,
+            Err(Errno::EXIST) => return Ok(()),
+            Err(error) => return Err(self.failed(object, error)),
+        };
         while !bytes.is_empty() {
             let written = retry_on_intr(|| rustix::io::write(&file, bytes))
                 .map_err(|error| self.failed(object, error))?;
             bytes = &bytes[written..];
         }
-        Ok(())
+        self.publish(object, &path[3..])
+    }
+
+    /// Moves a file that is written to its place.
+    fn publish(&self, object: ObjectName, name: &str) -> Result<()> {
+        renameat(&self.staging.descriptor, name, self.directory(object), name)
+            .map_err(|error| self.failed(object, error))
     }
 
     fn directory(&self, object: ObjectName) -> &OwnedFd {
