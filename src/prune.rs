@@ -403,7 +403,7 @@ impl Run<'_> {
             Stage::Marks(sweep) => {
                 self.report.merge(sweep.report);
                 control.enter(Phase::Sweep, DIRECTORIES as u64);
-                Stage::Trees(Pass::over_trees())
+                Stage::Trees(Pass::over_trees(self.context.repo))
             }
             Stage::Trees(pass) | Stage::Files(pass) if self.context.is_exhausted() => {
                 self.report.merge(pass.finish().0);
@@ -414,7 +414,7 @@ impl Run<'_> {
                 let (report, directories) = pass.finish();
                 self.report.merge(report);
                 control.enter(Phase::Sweep, directories.len() as u64);
-                Stage::Files(Pass::over_files(&directories))
+                Stage::Files(Pass::over_files(self.context.repo, &directories))
             }
             Stage::Files(pass) if pass.remaining() == 0 => {
                 self.report.merge(pass.finish().0);

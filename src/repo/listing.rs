@@ -17,6 +17,7 @@ const CHUNK: usize = 64 << 10;
 pub(crate) struct Entry<'a> {
     /// Without a trailing NUL.
     pub name: &'a [u8],
+    pub inode: u64,
     kind: FileType,
     directory: &'a OwnedFd,
 }
@@ -56,7 +57,7 @@ pub(crate) fn until(
         let entry = entry.map_err(|error| Error::io(path, error))?;
         let name = entry.file_name().to_bytes();
         if name != b"." && name != b".." {
-            let entry = Entry { name, kind: entry.file_type(), directory };
+            let entry = Entry { name, inode: entry.ino(), kind: entry.file_type(), directory };
             if each(&entry)?.is_break() {
                 return Ok(ControlFlow::Break(()));
             }

@@ -161,6 +161,13 @@ impl ObjectName {
         Checksum::from_hex(&[directory, hex].concat()).map(|checksum| Self::new(checksum, ObjectType::File))
     }
 
+    /// The name in its object directory.
+    pub(crate) fn file_name(&self, mode: Mode) -> String {
+        let mut path = self.loose_path(mode);
+        path.drain(..3);
+        path
+    }
+
     /// The path below `objects/`.
     pub fn loose_path(&self, mode: Mode) -> String {
         loose_path(&self.checksum, self.kind.suffix(mode))

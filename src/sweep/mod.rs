@@ -1,13 +1,14 @@
 //! Deleting what is not live.
 //!
-//! [`verdict`] decides, for dry and real runs alike; [`objects`] goes through the object directories; [`commits`]
-//! and [`leftovers`] take care of what belongs to a commit: detached metadata, partial marks, static deltas, cached
+//! [`verdict`] decides, for dry and real runs alike; [`objects`] goes through the object directories, in the [`order`]
+//! that suits the file system; [`commits`] and [`leftovers`] take care of what belongs to a commit: detached metadata, partial marks, static deltas, cached
 //! summaries. [`checkout`] removes directory trees.
 
 pub(crate) mod checkout;
 pub(crate) mod commits;
 pub(crate) mod leftovers;
 pub(crate) mod objects;
+mod order;
 mod tombstone;
 pub(crate) mod verdict;
 
@@ -38,6 +39,11 @@ impl Seen {
     /// Its size in bytes.
     pub fn size(&self) -> u64 {
         self.0.stx_size
+    }
+
+    /// Its inode's number.
+    pub fn inode(&self) -> u64 {
+        self.0.stx_ino
     }
 
     /// What tells it from a later file of the same name.

@@ -1,9 +1,10 @@
 //! The sweep through the object directories.
 //!
 //! Two passes keep parents before children: dirtrees, dirmetas and payload links in the first, files in the second.
-//! Each directory is listed, decided on and cleared by one thread; what is held in memory is the garbage of the
-//! directories at hand, never a table of all objects. A slice ends at its deadline wherever it is: the directory's
-//! remaining candidates wait for the next slice, and are decided on again then.
+//! Each directory is listed by one thread; what is held in memory is the garbage of the directories at hand, never a
+//! table of all objects. Its candidates are put in [`Order`], and each portion of them is decided on and cleared by one
+//! thread. A slice ends at its deadline wherever it is: what is left of a portion waits for the next slice, and is
+//! decided on again then.
 
 use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
@@ -11,6 +12,7 @@ use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use super::order::{Gathered, Order, Portion};
 use super::verdict::{verdict, Verdict};
 use super::{remove, Removal, Seen};
 use crate::control::Control;
@@ -65,14 +67,19 @@ pub(crate) struct Pass {
     prunes: fn(ObjectType) -> bool,
     /// Whether this pass counts the objects it lists.
     counts: bool,
+    order: Order,
     state: Mutex<State>,
 }
 
 struct State {
     /// Directories not yet opened, the last one first.
     unopened: Vec<u8>,
-    /// Directories that a slice's end interrupted.
-    begun: Vec<Directory>,
+    /// What of the others is not yet put in order.
+    gathered: Gathered,
+    /// What is, but for what threads are at; the next one last.
+    portions: Vec<Portion>,
+    /// Where threads work alone.
+    taken: Vec<u64>,
     /// Directories in which a kind of object was garbage that this pass leaves alone.
     for_later: BTreeSet<u8>,
     /// Directories changed since the last slice.
@@ -80,24 +87,52 @@ struct State {
     report: PruneReport,
 }
 
-/// A directory while it is swept.
-struct Directory {
-    number: u8,
-    descriptor: OwnedFd,
-    /// The next one last.
-    candidates: Vec<ObjectName>,
+/// What a thread is to do next.
+enum Next {
+    List(u8),
+    Clear(Portion),
+    /// Nothing, but for what others are at.
+    Nothing,
+}
+
+impl State {
+    fn next(&mut self, order: Order) -> Next {
+        let is_enough = self.unopened.is_empty() || order.is_enough(&self.gathered);
+        if self.portions.is_empty() && is_enough && !self.gathered.is_empty() {
+            self.portions = order.portions(std::mem::take(&mut self.gathered));
+        }
+        let is_free = |portion: &Portion| portion.region.is_none_or(|region| !self.taken.contains(&region));
+        if let Some(next) = self.portions.iter().rposition(is_free) {
+            let portion = self.portions.remove(next);
+            self.taken.extend(portion.region);
+            return Next::Clear(portion);
+        }
+        match self.unopened.pop_if(|_| self.portions.is_empty()) {
+            Some(number) => Next::List(number),
+            None => Next::Nothing,
+        }
+    }
+
+    /// Takes back what a thread was at.
+    fn give_back(&mut self, portion: Portion) {
+        self.taken.retain(|region| Some(*region) != portion.region);
+        if !portion.candidates.is_empty() {
+            self.portions.push(portion);
+        }
+    }
 }
 
 impl Pass {
-    /// The pass over dirtrees, dirmetas and payload links. It also counts all objects.
-    pub fn over_trees() -> Self {
-        let all = (0..DIRECTORIES).filter_map(|number| u8::try_from(number).ok()).rev().collect();
-        Self::new(|kind| !matches!(kind, ObjectType::Commit) && !is_content(kind), true, all)
+    /// The pass over dirtrees, dirmetas and payload links of `repo`. It also counts all objects.
+    pub fn over_trees(repo: &Repo) -> Self {
+        let prunes = |kind| !matches!(kind, ObjectType::Commit) && !is_content(kind);
+        Self::new(Order::of(repo.objects()), prunes, true, all_directories())
     }
 
     /// The pass over files, in directories where there are some to delete.
-    pub fn over_files(directories: &BTreeSet<u8>) -> Self {
-        Self::new(is_content, false, directories.iter().rev().copied().collect())
+    pub fn over_files(repo: &Repo, directories: &BTreeSet<u8>) -> Self {
+        let unopened = directories.iter().rev().copied().collect();
+        Self::new(Order::of(repo.objects()), is_content, false, unopened)
     }
 
     /// The one pass of a dry run over commits only.
@@ -107,33 +142,34 @@ impl Pass {
 
     /// The one pass of a dry run.
     pub fn over_all() -> Self {
-        Self { prunes: |_| true, ..Self::over_trees() }
+        Self::new(Order::Directories, |_| true, true, all_directories())
     }
 
-    fn new(prunes: fn(ObjectType) -> bool, counts: bool, unopened: Vec<u8>) -> Self {
+    fn new(order: Order, prunes: fn(ObjectType) -> bool, counts: bool, unopened: Vec<u8>) -> Self {
         let state = State {
             unopened,
-            begun: Vec::new(),
+            gathered: Gathered::default(),
+            portions: Vec::new(),
+            taken: Vec::new(),
             for_later: BTreeSet::new(),
             touched: BTreeSet::new(),
             report: PruneReport::default(),
         };
-        Self { lists: |_| true, prunes, counts, state: Mutex::new(state) }
+        Self { lists: |_| true, prunes, counts, order, state: Mutex::new(state) }
     }
 
-    /// Number of directories still to be gone through.
+    /// How much is left to do, in directories and portions.
     pub fn remaining(&self) -> usize {
         let state = self.lock();
-        state.unopened.len() + state.begun.len()
+        state.unopened.len() + usize::from(!state.gathered.is_empty()) + state.portions.len()
     }
 
     /// Works until `deadline`, or the end of the pass; returns the directories that were changed.
     pub fn run(&self, context: Context, live: &LiveSet, deadline: Option<Instant>) -> Result<Vec<u8>> {
         // Without a deadline nothing is deleted.
         let crew = if deadline.is_some() { context.crew.pace.sweepers() } else { context.crew };
-        let results = crew
-            .at_most(self.remaining())
-            .run(|| Sweeper { pass: self, context, live, deadline, report: PruneReport::default() }.run());
+        let results =
+            crew.at_most(self.remaining()).run(|| Sweeper::new(self, context, live, deadline).run());
         results.into_iter().collect::<Result<Vec<()>>>()?;
         Ok(std::mem::take(&mut self.lock().touched).into_iter().collect())
     }
@@ -149,6 +185,10 @@ impl Pass {
     }
 }
 
+fn all_directories() -> Vec<u8> {
+    (0..=u8::MAX).rev().collect()
+}
+
 fn is_content(kind: ObjectType) -> bool {
     matches!(kind, ObjectType::File | ObjectType::FileXattrs | ObjectType::FileXattrsLink)
 }
@@ -159,44 +199,42 @@ struct Sweeper<'a> {
     context: Context<'a>,
     live: &'a LiveSet,
     deadline: Option<Instant>,
+    /// Directories in which it deleted.
+    touched: [bool; DIRECTORIES],
     report: PruneReport,
 }
 
-impl Sweeper<'_> {
+impl<'a> Sweeper<'a> {
+    fn new(pass: &'a Pass, context: Context<'a>, live: &'a LiveSet, deadline: Option<Instant>) -> Self {
+        Self { pass, context, live, deadline, touched: [false; DIRECTORIES], report: PruneReport::default() }
+    }
+
     fn run(mut self) -> Result<()> {
         let result = self.sweep();
-        self.pass.lock().report.merge(self.report);
+        let mut state = self.pass.lock();
+        state.report.merge(self.report);
+        state.touched.extend((0..=u8::MAX).filter(|&number| self.touched[usize::from(number)]));
         result
     }
 
     fn sweep(&mut self) -> Result<()> {
         while !self.is_over() {
-            let next = {
-                let mut state = self.pass.lock();
-                match state.begun.pop() {
-                    Some(begun) => Some(begun),
-                    None => match state.unopened.pop() {
-                        Some(number) => {
-                            drop(state);
-                            match self.open(number) {
-                                Ok(opened) => opened,
-                                // A dry run's figures are true, or there are none.
-                                Err(error) if self.context.dry_run => return Err(error),
-                                Err(error) => {
-                                    // One bad directory does not stop the rest; its objects stay.
-                                    self.fail(self.context.repo.object_directory_path(number), &error);
-                                    None
-                                }
-                            }
-                        }
-                        None => return Ok(()),
-                    },
-                }
-            };
             self.context.control.check()?;
+            // For the statement only, or the lock were held during the work.
+            let next = self.pass.lock().next(self.pass.order);
             match next {
-                Some(directory) => self.clear(directory)?,
-                None => self.context.control.advance(1),
+                Next::Clear(portion) => self.clear(portion)?,
+                Next::List(number) => match self.list(number) {
+                    // A dry run's figures are true, or there are none.
+                    Err(error) if self.context.dry_run => return Err(error),
+                    // One bad directory does not stop the rest; its objects stay.
+                    Err(error) => {
+                        self.fail(self.context.repo.object_directory_path(number), &error);
+                        self.context.control.advance(1);
+                    }
+                    Ok(()) => {}
+                },
+                Next::Nothing => return Ok(()),
             }
         }
         Ok(())
@@ -210,84 +248,96 @@ impl Sweeper<'_> {
                 .is_some_and(|deadline| Instant::now() >= deadline || self.context.crew.pace.wants_rest())
     }
 
-    /// Lists a directory, or takes what was planned: counts all and picks the candidates.
-    fn open(&mut self, number: u8) -> Result<Option<Directory>> {
-        let Context { repo, plan, .. } = self.context;
-        let Some(descriptor) = repo.open_object_directory(number)? else { return Ok(None) };
+    /// Lists a directory, or takes what was planned: counts all and gathers the candidates.
+    fn list(&mut self, number: u8) -> Result<()> {
+        let Context { repo, plan, control, .. } = self.context;
+        let Some(directory) = repo.open_object_directory(number)? else {
+            control.advance(1);
+            return Ok(());
+        };
         let (mut candidates, mut for_later, mut totals) = (Vec::new(), false, PruneReport::default());
         let shard = self.live.shard(number);
-        let mut consider = |object: ObjectName| {
+        let mut consider = |object: ObjectName, inode: &dyn Fn() -> u64| {
             if !(self.pass.lists)(object.kind) {
                 return;
             }
             totals.tally(object.kind).total += 1;
             if !shard.contains(object) {
                 if (self.pass.prunes)(object.kind) {
-                    candidates.push(object);
+                    candidates.push((inode(), object));
                 } else {
                     for_later |= is_content(object.kind);
                 }
             }
         };
         if let Some(plan) = plan {
-            plan.candidates(number).for_each(consider);
+            for object in plan.candidates(number) {
+                consider(object, &|| {
+                    self.pass.order.inode(&directory, &object.file_name(repo.config().mode))
+                });
+            }
         } else {
-            each_entry(&descriptor, &repo.object_directory_path(number), |entry| {
-                ObjectName::from_entry(number, entry.name, repo.config().mode)
-                    .into_iter()
-                    .for_each(&mut consider);
+            each_entry(&directory, &repo.object_directory_path(number), |entry| {
+                if let Some(object) = ObjectName::from_entry(number, entry.name, repo.config().mode) {
+                    consider(object, &|| entry.inode);
+                }
                 Ok(())
             })?;
         }
-        candidates.reverse();
         if self.pass.counts {
             self.report.merge(totals);
         }
+        let mut state = self.pass.lock();
         if for_later {
-            self.pass.lock().for_later.insert(number);
+            state.for_later.insert(number);
         }
-        Ok(Some(Directory { number, descriptor, candidates }))
+        if candidates.is_empty() {
+            control.advance(1);
+        } else {
+            state.gathered.add(number, directory, candidates);
+        }
+        Ok(())
     }
 
-    /// Prunes a directory's candidates until they, or the slice's time, are used up.
-    fn clear(&mut self, mut directory: Directory) -> Result<()> {
-        let mut changed = false;
+    /// Prunes a portion's candidates until they, or the slice's time, are used up.
+    fn clear(&mut self, mut portion: Portion) -> Result<()> {
+        let Context { control, crew, .. } = self.context;
         let result = loop {
-            if let Err(cancelled) = self.context.control.check() {
+            if let Err(cancelled) = control.check() {
                 break Err(cancelled);
             }
             if self.deadline.is_none() {
-                self.context.crew.pace.read()?;
+                if let Err(cancelled) = crew.pace.read() {
+                    break Err(cancelled);
+                }
             }
             // Unlinks may take long: the clock is looked at before each.
-            let Some(object) = directory.candidates.pop_if(|_| !self.is_over()) else {
+            let Some(object) = portion.candidates.pop_if(|_| !self.is_over()) else {
                 break Ok(());
             };
-            if self.prune(&directory.descriptor, object) {
-                changed = true;
-                self.context.crew.pace.deleted(&directory.descriptor);
+            let number = object.checksum.directory();
+            // It was listed.
+            let Some(directory) = portion.directories.get(&number) else { continue };
+            if self.prune(directory, object) {
+                self.touched[usize::from(number)] = true;
+                crew.pace.deleted(directory);
             }
         };
-        let mut state = self.pass.lock();
-        if changed {
-            state.touched.insert(directory.number);
+        if portion.candidates.is_empty() {
+            control.advance(portion.weight);
         }
-        if directory.candidates.is_empty() {
-            self.context.control.advance(1);
-        } else {
-            state.begun.push(directory);
-        }
+        self.pass.lock().give_back(portion);
         result
     }
 
     /// Prunes one object, unless it became live since it was listed; true if it was deleted.
-    fn prune(&mut self, descriptor: &OwnedFd, object: ObjectName) -> bool {
+    fn prune(&mut self, directory: &OwnedFd, object: ObjectName) -> bool {
         let Context { repo, control, dry_run, observer, plan, .. } = self.context;
         let expected = plan.and_then(|plan| plan.identity(object));
-        let path = object.loose_path(repo.config().mode);
         let outcome = match verdict(repo, self.live, object) {
-            // The path begins with the directory's name and a slash.
-            Ok(Verdict::Prune) => remove(descriptor, &path[3..], self.context, expected),
+            Ok(Verdict::Prune) => {
+                remove(directory, &object.file_name(repo.config().mode), self.context, expected)
+            }
             Ok(Verdict::Keep) => return false,
             Err(error) => Err(error),
         };
@@ -305,6 +355,7 @@ impl Sweeper<'_> {
             }
             Ok(Removal::Vanished | Removal::Replaced) => false,
             Err(error) => {
+                let path = object.loose_path(repo.config().mode);
                 self.fail(PathBuf::from("objects").join(path), &error);
                 false
             }
