@@ -157,6 +157,7 @@ impl Census {
         let crew = Crew { jobs: crew.jobs.min(stale.len()), ..crew };
         crew.for_each(stale.len(), |index| {
             control.check()?;
+            crew.pace.read()?;
             let commits = list_commits(repo, stale[index])?;
             found.lock().unwrap_or_else(std::sync::PoisonError::into_inner).extend(commits);
             Ok(())

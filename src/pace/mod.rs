@@ -37,13 +37,17 @@ const HUSH: Duration = Duration::from_millis(20);
 /// Others are done only once they were not heard for so many times.
 const QUIET: u32 = 3;
 
-/// While others wait for the disk one thread deletes. Each thread rests after so many files, so many times as long as
-/// they took.
-const STINT: u32 = 8;
-const REST: u32 = 7;
+/// While others wait for the disk one thread deletes, and rests so many times as long as its work took.
+const REST: u32 = 24;
+
+/// Rest that is due is taken once it is so long, which is after a few files.
+const BREATH: Duration = Duration::from_millis(1);
 
 /// With a lock held no rest is longer; what is left of it is taken between slices.
 const MOMENT: Duration = Duration::from_millis(20);
+
+/// While others wait for the disk no batch is larger: they wait for all that is written at once.
+const SMALL: usize = 128;
 
 /// No rest is longer than this, or a disk that stalls would end the work.
 const LONGEST_REST: Duration = Duration::from_secs(1);
@@ -60,6 +64,8 @@ pub(crate) struct Pace<'a> {
     unsynced: AtomicUsize,
     /// Files that may be deleted in this slice.
     allowance: AtomicI64,
+    /// Whether the slice should end, for what is better done without a lock.
+    sated: AtomicBool,
     /// How often others are still not to be heard before they are done.
     busy: AtomicU32,
     /// Whether all that is done from now on is done in slices.
@@ -75,9 +81,8 @@ struct State {
     /// The slice's begin.
     began: Instant,
     listened: Option<Instant>,
-    /// The end of the last rest, and files since.
+    /// The end of the last rest.
     rested: Instant,
-    stint: u32,
     /// Rest that is still to be taken.
     owed: Duration,
 }
@@ -92,6 +97,7 @@ impl<'a> Pace<'a> {
             batch: AtomicUsize::new(effort.manners.batch.map_or(usize::MAX, |batch| batch.least)),
             unsynced: AtomicUsize::new(0),
             allowance: AtomicI64::new(portion(effort)),
+            sated: AtomicBool::new(false),
             busy: AtomicU32::new(0),
             in_slices: AtomicBool::new(false),
             state: Mutex::new(State {
@@ -100,7 +106,6 @@ impl<'a> Pace<'a> {
                 began: Instant::now(),
                 listened: None,
                 rested: Instant::now(),
-                stint: 0,
                 owed: Duration::ZERO,
             }),
         }
@@ -119,12 +124,16 @@ impl<'a> Pace<'a> {
 
     /// The threads to delete with, for now.
     pub fn sweepers(&self) -> Crew<'_> {
+        // What came before is not the disk's time.
+        self.lock().rested = Instant::now();
         self.crew().at_most(if self.others_wait() { 1 } else { usize::MAX })
     }
 
     /// Whether the slice should end although its time is not over.
     pub fn wants_rest(&self) -> bool {
-        self.allowance.load(Ordering::Relaxed) <= 0 || self.control.is_paused()
+        self.allowance.load(Ordering::Relaxed) <= 0
+            || self.sated.load(Ordering::Relaxed)
+            || self.control.is_paused()
     }
 
     /// To be called after each deletion, with a directory of the file system. May sync, and sleep for a moment.
@@ -133,21 +142,35 @@ impl<'a> Pace<'a> {
             self.allowance.fetch_sub(1, Ordering::Relaxed);
         }
         if let Some(batch) = self.effort.manners.batch {
-            // Whoever completes the batch syncs; the others go on with the next.
+            self.unsynced.fetch_add(1, Ordering::Relaxed);
             let size = self.batch.load(Ordering::Relaxed);
-            let gathered = self.unsynced.fetch_add(1, Ordering::Relaxed) + 1;
-            if gathered >= size && self.unsynced.swap(0, Ordering::Relaxed) >= size {
-                self.sync(batch, directory);
+            if self.others_wait() {
+                // It is synced, and written back, in the rest.
+                self.sated.fetch_or(self.has_gathered_batch(), Ordering::Relaxed);
+            } else if self.has_gathered_batch() && self.unsynced.swap(0, Ordering::Relaxed) >= size {
+                // Whoever completes the batch syncs; the others go on with the next. That it failed does not matter:
+                // where order depends on it, there is a barrier.
+                let _ = self.sync(batch, || rustix::fs::fsync(directory));
             }
         }
+        self.worked();
+    }
+
+    /// To be called after each piece of work in a slice. May sleep for a moment.
+    pub fn worked(&self) {
         if self.others_wait() {
             let mut state = self.lock();
-            std::thread::sleep(state.rest_due(MOMENT));
+            let rest = state.rest_due(MOMENT);
+            if !rest.is_zero() {
+                std::thread::sleep(rest);
+                state.rested = Instant::now();
+            }
+            self.sated.fetch_or(state.owed > MOMENT, Ordering::Relaxed);
         }
     }
 
-    /// To be called after each file that was read. May sleep, but for a look at what changed, which has others wait for
-    /// locks.
+    /// To be called before each file or directory is read. May sleep, but for a look at what changed, which has others
+    /// wait for locks.
     pub fn read(&self) -> Result<()> {
         if self.in_slices.load(Ordering::Relaxed) {
             return Ok(());
@@ -162,39 +185,45 @@ impl<'a> Pace<'a> {
             self.listen(&mut state)?;
         }
         if self.others_wait() {
-            self.control.sleep(state.rest_due(LONGEST_REST))?;
+            let rest = state.rest_due(LONGEST_REST);
+            if !rest.is_zero() {
+                self.control.sleep(rest)?;
+                state.rested = Instant::now();
+            }
         }
         Ok(())
     }
 
     /// Syncs, and finds the next batch's size from how long that took.
-    fn sync(&self, batch: Batch, directory: impl AsFd) {
+    fn sync<T>(&self, batch: Batch, sync: impl FnOnce() -> T) -> T {
         fault::before(Step::Sync);
         let start = Instant::now();
-        // It is for the pace only: where order depends on it, there is a barrier.
-        let _ = rustix::fs::fsync(directory);
+        let result = sync();
         self.learn(batch, start.elapsed());
+        result
     }
 
     fn learn(&self, batch: Batch, took: Duration) {
         let mut state = self.lock();
         state.quickest = state.quickest.min(took);
         // On a slow disk even the smallest batch takes longer than is wanted.
-        state.slow = took > batch.sync.max(2 * state.quickest);
+        let (most, aim) = if self.others_wait() { (SMALL, Duration::ZERO) } else { (batch.most, batch.sync) };
+        state.slow = took > aim.max(2 * state.quickest);
         let size = self.batch.load(Ordering::Relaxed);
         let next = if state.slow { size / 2 } else { size + size / 4 };
-        self.batch.store(next.clamp(batch.least, batch.most), Ordering::Relaxed);
+        self.batch.store(next.min(most).max(batch.least), Ordering::Relaxed);
     }
 
     /// Rests before a slice. To be called without a lock, with a directory of the file system.
     pub fn rest(&self, directory: impl AsFd) -> Result<()> {
         self.control.rest_while_paused()?;
+        let listens = self.effort.manners.rests && self.lock().should_listen();
+        let is_due = listens || self.others_wait() && self.has_gathered_batch();
+        if self.effort.manners.writes_back && self.in_slices.load(Ordering::Relaxed) && is_due {
+            self.write_back(directory)?;
+        }
         let mut state = self.lock();
-        if self.effort.manners.rests && state.should_listen() {
-            if self.effort.manners.writes_back && self.in_slices.load(Ordering::Relaxed) {
-                // It is for the pace only, as other syncs here.
-                let _ = sync_file_system(directory, self.control)?;
-            }
+        if listens {
             self.listen(&mut state)?;
         } else {
             let owed = std::mem::take(&mut state.owed);
@@ -207,8 +236,24 @@ impl<'a> Pace<'a> {
             self.control.sleep(due.saturating_sub(state.began.elapsed()))?;
         }
         self.in_slices.store(true, Ordering::Relaxed);
+        self.sated.store(false, Ordering::Relaxed);
         state.began = Instant::now();
         state.rested = state.began;
+        Ok(())
+    }
+
+    /// Has all written to its place that was deleted since the last time. That it failed does not matter, either.
+    fn write_back(&self, directory: impl AsFd) -> Result<()> {
+        let sync = || sync_file_system(directory, self.control);
+        self.unsynced.store(0, Ordering::Relaxed);
+        self.lock().rested = Instant::now();
+        match self.effort.manners.batch {
+            // Else it was more than a batch.
+            Some(batch) if self.others_wait() => self.sync(batch, sync)?,
+            _ => sync()?,
+        }
+        .ok();
+        self.lock().owe();
         Ok(())
     }
 
@@ -220,6 +265,8 @@ impl<'a> Pace<'a> {
         self.control.sleep(LISTEN)?;
         let heard = meter.zip(before.as_ref()).and_then(|(meter, before)| meter.hears_others_since(before));
         let busy = if heard.unwrap_or(state.slow) {
+            let least = self.effort.manners.batch.map_or(0, |batch| batch.least);
+            self.batch.fetch_min(SMALL.max(least), Ordering::Relaxed);
             QUIET
         } else {
             self.busy.load(Ordering::Relaxed).saturating_sub(1)
@@ -228,6 +275,10 @@ impl<'a> Pace<'a> {
         state.listened = Some(Instant::now());
         state.rested = Instant::now();
         Ok(())
+    }
+
+    fn has_gathered_batch(&self) -> bool {
+        self.unsynced.load(Ordering::Relaxed) >= self.batch.load(Ordering::Relaxed)
     }
 
     fn others_wait(&self) -> bool {
@@ -244,17 +295,20 @@ impl State {
         self.listened.is_none_or(|last| last.elapsed() > LISTEN_EVERY)
     }
 
-    /// How long to rest after one more file, if others wait for the disk.
+    /// Takes note of the work since the last rest.
+    fn owe(&mut self) {
+        self.owed = (self.owed + self.rested.elapsed() * REST).min(LONGEST_REST);
+        self.rested = Instant::now();
+    }
+
+    /// How long to rest now, if others wait for the disk.
     fn rest_due(&mut self, longest: Duration) -> Duration {
-        self.stint += 1;
-        if self.stint < STINT {
+        self.owe();
+        if self.owed < BREATH {
             return Duration::ZERO;
         }
-        self.owed = (self.owed + self.rested.elapsed() * REST).min(LONGEST_REST);
         let rest = self.owed.min(longest);
         self.owed -= rest;
-        self.stint = 0;
-        self.rested = Instant::now() + rest;
         rest
     }
 }
@@ -306,13 +360,12 @@ mod tests {
     }
 
     #[test]
-    fn rest_is_seven_times_the_work_and_what_is_owed_is_not_forgotten() {
+    fn rest_is_many_times_the_work_and_what_is_owed_is_not_forgotten() {
         let control = Control::new();
         let pace = Pace::new(&Effort::new(Impact::Idle), root(), &control);
         let mut state = pace.lock();
-        for _ in 1..STINT {
-            assert_eq!(state.rest_due(MOMENT), Duration::ZERO);
-        }
+        state.rested = Instant::now();
+        assert_eq!(state.rest_due(MOMENT), Duration::ZERO);
         state.rested = Instant::now().checked_sub(Duration::from_millis(30)).unwrap();
         assert_eq!(state.rest_due(MOMENT), MOMENT);
         let rest = state.owed + MOMENT;

@@ -287,6 +287,7 @@ impl<'a> Sweeper<'a> {
         if self.pass.counts {
             self.report.merge(totals);
         }
+        self.context.crew.pace.worked();
         let mut state = self.pass.lock();
         if for_later {
             state.for_later.insert(number);
