@@ -5,7 +5,7 @@
 //! object directories.
 //! `core sweep REPO [JOBS]` is a real `prune --refs-only`, of which only the time from the sweep's begin counts.
 //! `core unlink REPO [JOBS]` deletes the same objects with no thinking, which were found before: lists all object
-//! directories, and unlinks.
+//! directories, and unlinks. `core unlink-by-inode REPO [JOBS]` does so in the order of their inodes.
 //! `core delete REPO [IMPACT [VARIANT...]]` is `prune --refs-only`, with these changes of the impact's manners: `jobs=N`,
 //! `no-priority`, `no-batch`, `batch=N` (of that size, whatever syncs take), `no-rests`, `rests`,
 //! `no-write-back`, `rate=N`.
@@ -15,7 +15,7 @@
 
 use std::collections::HashSet;
 use std::num::NonZeroUsize;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock};
@@ -36,7 +36,7 @@ fn main() {
     let args: Vec<_> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
     let (Some(what), Some(repo)) = (args.first(), args.get(1)) else {
         println!(
-            "usage: core crawl|floor|sweep|unlink REPO [JOBS]\n       core delete REPO [IMPACT [VARIANT...]]"
+            "usage: core crawl|floor|sweep|unlink|unlink-by-inode REPO [JOBS]\n       core delete REPO [IMPACT [VARIANT...]]"
         );
         return;
     };
@@ -49,6 +49,7 @@ fn main() {
         "floor" => floor(repo, as_many()),
         "sweep" => sweep(repo, with(jobs)),
         "unlink" => unlink(repo, as_many()),
+        "unlink-by-inode" => unlink_by_inode(repo, as_many()),
         "delete" => {
             let effort = effort(&args[2..]);
             timed(|| assert!(run(repo, false, effort, &Control::new(), None).failures.is_empty()))
@@ -103,7 +104,8 @@ fn sweep(repo: &Path, effort: Effort) -> Duration {
     start.get().expect("it has begun").elapsed()
 }
 
-fn unlink(repo: &Path, jobs: usize) -> Duration {
+/// The names of garbage objects in each directory.
+fn find_garbage(repo: &Path) -> Vec<Mutex<HashSet<String>>> {
     let garbage: Vec<_> = (0..256).map(|_| Mutex::new(HashSet::new())).collect();
     let observe = |pruned: Pruned| {
         let Item::Object(object) = pruned.item else { return };
@@ -112,18 +114,46 @@ fn unlink(repo: &Path, jobs: usize) -> Duration {
         garbage[number].lock().unwrap().insert(path[3..].to_owned());
     };
     run(repo, true, Effort::new(Impact::Full), &Control::new(), Some(&observe));
+    garbage
+}
+
+fn unlink(repo: &Path, jobs: usize) -> Duration {
+    let garbage = find_garbage(repo);
     timed(|| {
         parallel(jobs, 256, |number, buffer| {
-            let directory = repo.join(format!("objects/{number:02x}"));
+            let path = repo.join(format!("objects/{number:02x}"));
             let mut names = Vec::new();
             let garbage = garbage[number].lock().unwrap();
-            list(&directory, buffer, |name| names.extend(garbage.get(name)));
-            let Ok(directory) = openat(CWD, &directory, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-            else {
-                return;
-            };
+            list(&path, buffer, |_, name| names.extend(garbage.get(name)));
+            let Some(directory) = open(&path) else { return };
             for name in names {
                 unlinkat(&directory, name, AtFlags::empty()).unwrap();
+            }
+        });
+    })
+}
+
+fn unlink_by_inode(repo: &Path, jobs: usize) -> Duration {
+    let garbage = find_garbage(repo);
+    timed(|| {
+        let found = Mutex::new(Vec::new());
+        let directories: Vec<_> =
+            (0..256).map(|number| open(&repo.join(format!("objects/{number:02x}")))).collect();
+        parallel(jobs, 256, |number, buffer| {
+            let garbage = garbage[number].lock().unwrap();
+            let mut own = Vec::new();
+            list(&repo.join(format!("objects/{number:02x}")), buffer, |inode, name| {
+                own.extend(garbage.contains(name).then(|| (inode, number, name.to_owned())));
+            });
+            found.lock().unwrap().append(&mut own);
+        });
+        let mut found = found.into_inner().unwrap();
+        found.sort_unstable();
+        // Each thread takes neighbours.
+        let parts: Vec<_> = found.chunks(found.len().div_ceil(jobs).max(1)).collect();
+        parallel(jobs, parts.len(), |part, _| {
+            for (_, number, name) in parts[part] {
+                unlinkat(directories[*number].as_ref().unwrap(), name, AtFlags::empty()).unwrap();
             }
         });
     })
@@ -167,7 +197,7 @@ fn floor(repo: &Path, jobs: usize) -> Duration {
         rustix::io::read(&file, buffer.as_mut_slice()).unwrap();
     });
     parallel(jobs, 256, |number, buffer| {
-        list(&repo.join(format!("objects/{number:02x}")), buffer, |_| ());
+        list(&repo.join(format!("objects/{number:02x}")), buffer, |_, _| ());
     });
     start.elapsed()
 }
@@ -177,7 +207,7 @@ fn metadata(repo: &Path) -> Vec<PathBuf> {
     let mut paths = Vec::new();
     for number in 0..256 {
         let directory = repo.join(format!("objects/{number:02x}"));
-        list(&directory, &mut Vec::new(), |name| {
+        list(&directory, &mut Vec::new(), |_, name| {
             if name.ends_with(".dirtree") || name.ends_with(".dirmeta") {
                 paths.push(directory.join(name));
             }
@@ -186,13 +216,18 @@ fn metadata(repo: &Path) -> Vec<PathBuf> {
     paths
 }
 
-fn list(path: &Path, buffer: &mut Vec<u8>, mut each: impl FnMut(&str)) {
-    let Ok(directory) = openat(CWD, path, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()) else { return };
+fn open(directory: &Path) -> Option<OwnedFd> {
+    openat(CWD, directory, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).ok()
+}
+
+fn list(path: &Path, buffer: &mut Vec<u8>, mut each: impl FnMut(u64, &str)) {
+    let Some(directory) = open(path) else { return };
     buffer.clear();
     buffer.reserve(64 << 10);
     let mut entries = RawDir::new(directory.as_fd(), buffer.spare_capacity_mut());
     while let Some(entry) = entries.next() {
-        each(entry.unwrap().file_name().to_str().unwrap());
+        let entry = entry.unwrap();
+        each(entry.ino(), entry.file_name().to_str().unwrap());
     }
 }
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
@@ -21,7 +22,11 @@ from measure import Contestant, report, run, table
 
 OSTREE = Contestant("`ostree prune`", lambda repo: ["ostree", "prune", "--refs-only", f"--repo={repo}"])
 SWEEP_ALONE = Contestant("the core's sweep alone", lambda repo: [core(), "sweep", repo])
-FLOOR = Contestant("floor: a bare loop of unlinks", lambda repo: [core(), "unlink", repo])
+FLOORS = [
+    Contestant("floor: a bare loop of unlinks, by directory", lambda repo: [core(), "unlink", repo]),
+    Contestant("the same by inode", lambda repo: [core(), "unlink-by-inode", repo]),
+    Contestant("the same by inode, one thread", lambda repo: [core(), "unlink-by-inode", repo, "1"]),
+]
 
 # Nine objects each.
 DIRECTORIES = 22_000
@@ -35,6 +40,13 @@ def fill(mode: str, directories: int) -> Callable[[Path], None]:
         make_repo(root / "repo", mode, directories=kept, files=8, garbage=directories - kept)
 
     return fill_root
+
+
+def fill_with_updates(root: Path) -> None:
+    """As large a repository of ten applications, nine of which are garbage that came one after the other."""
+    make_repo(root / "repo", "bare", directories=DIRECTORIES // 10, files=8, refs=10)
+    for number in range(1, 10):
+        shutil.rmtree(root / "repo/refs/heads/app" / str(number))
 
 
 @contextlib.contextmanager
@@ -82,7 +94,7 @@ def main() -> None:
     parser.add_argument("--dir", type=Path, help="where to make images")
     parser.add_argument("--write", action="store_true", help="write to docs/performance.md")
     arguments = parser.parse_args()
-    contestants = [OSTREE, PRUNE, SWEEP_ALONE, FLOOR]
+    contestants = [OSTREE, PRUNE, SWEEP_ALONE, *FLOORS]
 
     def bench(
         title: str, contestants: list[Contestant], fresh: Callable[[], AbstractContextManager[Path]]
@@ -97,6 +109,10 @@ def main() -> None:
             image = Image(Path(place, file_system), file_system, 4096, fill("bare", arguments.directories))
             bench(f"{file_system}, warm", contestants, warmed(image))
             bench(f"{file_system}, cold", [OSTREE, PRUNE], cold(image))
+            image.remove()
+        if "xfs" in arguments.file_systems:
+            image = Image(Path(place, "updates"), "xfs", 4096, fill_with_updates)
+            bench("xfs, garbage of nine commits, warm", contestants, warmed(image))
             image.remove()
         if "ext4" in arguments.file_systems:
             image = Image(Path(place, "archive"), "ext4", 4096, fill("archive", arguments.directories))
