@@ -137,34 +137,41 @@ def watched(kind: str, directory: Path) -> Iterator[list[tuple[float, float]]]:
     felt += [(start, latency) for start, latency in json.loads(printed) if start > 0]
 
 
-def delete(command: Command, root: Path) -> float:
-    """Runs a deletion; returns how many seconds it took."""
+def delete(command: Command, root: Path, at_most: float | None = None) -> float:
+    """Runs a deletion, and ends it after `at_most` seconds; returns how many it took."""
     start = time.perf_counter()
     environment = {**os.environ, "OSTREE_REPO": str(root / "repo")}
     command = [root / "repo" if part == "REPO" else part for part in command]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=environment)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=environment, timeout=at_most)
     return time.perf_counter() - start
 
 
-def beside(command: Command | None, kind: str, root: Path, seconds: float) -> Felt:
+def beside(command: Command | None, kind: str, root: Path, seconds: float, at_most: float | None) -> Felt:
     """What the foreground feels beside a deletion, for `seconds` at least; None: beside nothing."""
     with watched(kind, root) as latencies:
         end = time.perf_counter() + seconds
-        took = [] if command is None else [delete(command, root)]
+        took = [] if command is None else [delete(command, root, at_most)]
         # What a deletion leaves to the kernel is written half a minute later.
         time.sleep(max(0, end - time.perf_counter()))
     return Felt(latencies, took)
 
 
 def measure(
-    commands: Mapping[str, Command], kind: str, image: Image, iops: int | None, rounds: int, seconds: float
+    commands: Mapping[str, Command],
+    kind: str,
+    image: Image,
+    iops: int | None,
+    rounds: int,
+    seconds: float,
+    at_most: float | None,
 ) -> dict[str, Felt]:
     """Measures all in turns."""
     measured: dict[str, Felt] = {}
     for _ in range(rounds):
         for name, command in {"alone": None, **commands}.items():
             with image.copy(iops) as root:
-                felt = beside(command, kind, root, seconds)
+                felt = beside(command, kind, root, seconds, at_most)
             all_of_it = measured.setdefault(name, Felt())
             all_of_it.latencies += felt.latencies
             all_of_it.last = len(felt.latencies)
@@ -172,7 +179,7 @@ def measure(
     return measured
 
 
-def table(title: str, measured: Mapping[str, Felt]) -> None:
+def table(title: str, measured: Mapping[str, Felt], at_most: float | None) -> None:
     """Prints what was felt, and how it compares with being alone."""
     print(f"\n### {title}\n")
     print("| | calls | p50 | p99 | p99.9 | longest | p99, of alone | longest, of alone | deletion takes |")
@@ -182,6 +189,8 @@ def table(title: str, measured: Mapping[str, Felt]) -> None:
         shares = [felt.quantile(share) for share in (0.5, 0.99, 0.999, 1)]
         ratios = [felt.quantile(share) / alone.quantile(share) for share in (0.99, 1)]
         took = f"{statistics.median(felt.seconds):.1f} s" if felt.seconds else "-"
+        if at_most is not None and max(felt.seconds, default=0) >= at_most:
+            took = f"more than {at_most:.0f} s"
         cells = [
             name,
             f"{len(felt.latencies):,}",
@@ -246,6 +255,9 @@ def main() -> None:
     parser.add_argument(
         "--seconds", type=float, default=45, help="how long each run lasts at least (default: 45)"
     )
+    parser.add_argument(
+        "--at-most", type=float, metavar="SECONDS", help="end deletions beside a foreground after so long"
+    )
     parser.add_argument("--directories", type=int, default=DIRECTORIES, help="size of the repository")
     parser.add_argument("--pictures", type=Path, metavar="DIR", help="draw latencies over time")
     parser.add_argument("--variants", nargs="*", metavar="NAME", help="what each part of pacing does, alone")
@@ -280,10 +292,16 @@ def main() -> None:
             for disk in arguments.disks:
                 for kind in arguments.kinds:
                     measured = measure(
-                        commands, kind, image, DISKS[disk], arguments.rounds, arguments.seconds
+                        commands,
+                        kind,
+                        image,
+                        DISKS[disk],
+                        arguments.rounds,
+                        arguments.seconds,
+                        arguments.at_most,
                     )
                     title = f"{kind}, {file_system}, {disk} disk"
-                    table(title, measured)
+                    table(title, measured, arguments.at_most)
                     if arguments.pictures is not None:
                         name = title.replace(",", "").replace(" ", "-")
                         picture(title, arguments.pictures / f"{name}.svg", measured)
