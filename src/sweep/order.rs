@@ -12,8 +12,11 @@ use std::sync::Arc;
 use super::Seen;
 use crate::repo::object::ObjectName;
 
-/// Directories that are gone through together. Each takes a file descriptor.
+/// Directories that are gone through together, unless they have many candidates. Each takes a file descriptor.
 const TOGETHER: usize = 64;
+
+/// So many candidates are enough in any case, which take 6 MiB.
+const MANY: usize = 1 << 17;
 
 /// What one thread takes at a time, where it is not a directory or an allocation group.
 const PORTION: usize = 4096;
@@ -75,7 +78,7 @@ impl Order {
     /// Whether it is time to put in order what was gathered.
     pub fn is_enough(self, gathered: &Gathered) -> bool {
         let most = if let Self::Directories = self { 1 } else { TOGETHER };
-        gathered.directories.len() >= most
+        gathered.directories.len() >= most || gathered.candidates.len() >= MANY
     }
 
     /// Puts in order what was gathered; the first portion last.
