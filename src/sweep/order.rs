@@ -9,11 +9,15 @@ use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
+use rustix::process::{getrlimit, Resource};
+
 use super::Seen;
 use crate::repo::object::ObjectName;
 
-/// Directories that are gone through together, unless they have many candidates. Each takes a file descriptor.
-const TOGETHER: usize = 64;
+/// Directories that are gone through together, unless they have many candidates. Each takes a file descriptor, of which
+/// the process may need others: so it is a sixteenth of what it may have at most.
+const TOGETHER: u64 = 64;
+const SHARE: u64 = 16;
 
 /// So many candidates are enough in any case, which take 6 MiB.
 const MANY: usize = 1 << 17;
@@ -77,8 +81,11 @@ impl Order {
 
     /// Whether it is time to put in order what was gathered.
     pub fn is_enough(self, gathered: &Gathered) -> bool {
-        let most = if let Self::Directories = self { 1 } else { TOGETHER };
-        gathered.directories.len() >= most || gathered.candidates.len() >= MANY
+        let most = match self {
+            Self::Directories => 1,
+            _ => getrlimit(Resource::Nofile).current.map_or(TOGETHER, |limit| TOGETHER.min(limit / SHARE)),
+        };
+        gathered.directories.len() as u64 >= most || gathered.candidates.len() >= MANY
     }
 
     /// Puts in order what was gathered; the first portion last.
