@@ -41,11 +41,6 @@ impl Seen {
         self.0.stx_size
     }
 
-    /// Its inode's number.
-    pub fn inode(&self) -> u64 {
-        self.0.stx_ino
-    }
-
     /// What tells it from a later file of the same name.
     pub fn identity(&self) -> Identity {
         Identity::of(&self.0)

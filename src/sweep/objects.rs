@@ -17,7 +17,6 @@ use super::verdict::{verdict, Verdict};
 use super::{remove, Removal, Seen};
 use crate::control::Control;
 use crate::error::Result;
-use crate::mark::census::DIRECTORIES;
 use crate::mark::live_set::LiveSet;
 use crate::plan::Plan;
 use crate::pruned::{Item, Reason};
@@ -97,8 +96,8 @@ enum Next {
 
 impl State {
     fn next(&mut self, order: Order) -> Next {
-        let is_enough = self.unopened.is_empty() || order.is_enough(&self.gathered);
-        if self.portions.is_empty() && is_enough && !self.gathered.is_empty() {
+        let is_enough = || self.unopened.is_empty() || order.is_enough(&self.gathered);
+        if self.portions.is_empty() && !self.gathered.is_empty() && is_enough() {
             self.portions = order.portions(std::mem::take(&mut self.gathered));
         }
         let is_free = |portion: &Portion| portion.region.is_none_or(|region| !self.taken.contains(&region));
@@ -200,20 +199,20 @@ struct Sweeper<'a> {
     live: &'a LiveSet,
     deadline: Option<Instant>,
     /// Directories in which it deleted.
-    touched: [bool; DIRECTORIES],
+    touched: BTreeSet<u8>,
     report: PruneReport,
 }
 
 impl<'a> Sweeper<'a> {
     fn new(pass: &'a Pass, context: Context<'a>, live: &'a LiveSet, deadline: Option<Instant>) -> Self {
-        Self { pass, context, live, deadline, touched: [false; DIRECTORIES], report: PruneReport::default() }
+        Self { pass, context, live, deadline, touched: BTreeSet::new(), report: PruneReport::default() }
     }
 
     fn run(mut self) -> Result<()> {
         let result = self.sweep();
         let mut state = self.pass.lock();
         state.report.merge(self.report);
-        state.touched.extend((0..=u8::MAX).filter(|&number| self.touched[usize::from(number)]));
+        state.touched.append(&mut self.touched);
         result
     }
 
@@ -250,36 +249,33 @@ impl<'a> Sweeper<'a> {
 
     /// Lists a directory, or takes what was planned: counts all and gathers the candidates.
     fn list(&mut self, number: u8) -> Result<()> {
-        let Context { repo, plan, control, .. } = self.context;
+        let Context { repo, plan, control, crew, .. } = self.context;
         let Some(directory) = repo.open_object_directory(number)? else {
             control.advance(1);
             return Ok(());
         };
         let (mut candidates, mut for_later, mut totals) = (Vec::new(), false, PruneReport::default());
         let shard = self.live.shard(number);
-        let mut consider = |object: ObjectName, inode: &dyn Fn() -> u64| {
+        let mut consider = |object: ObjectName, inode| {
             if !(self.pass.lists)(object.kind) {
                 return;
             }
             totals.tally(object.kind).total += 1;
             if !shard.contains(object) {
                 if (self.pass.prunes)(object.kind) {
-                    candidates.push((inode(), object));
+                    candidates.push((inode, object));
                 } else {
                     for_later |= is_content(object.kind);
                 }
             }
         };
         if let Some(plan) = plan {
-            for object in plan.candidates(number) {
-                consider(object, &|| {
-                    self.pass.order.inode(&directory, &object.file_name(repo.config().mode))
-                });
-            }
+            // To ask for their inodes would be to read those from the disk, with the lock held.
+            plan.candidates(number).for_each(|object| consider(object, 0));
         } else {
             each_entry(&directory, &repo.object_directory_path(number), |entry| {
                 if let Some(object) = ObjectName::from_entry(number, entry.name, repo.config().mode) {
-                    consider(object, &|| entry.inode);
+                    consider(object, entry.inode);
                 }
                 Ok(())
             })?;
@@ -287,7 +283,7 @@ impl<'a> Sweeper<'a> {
         if self.pass.counts {
             self.report.merge(totals);
         }
-        self.context.crew.pace.worked();
+        crew.pace.worked();
         let mut state = self.pass.lock();
         if for_later {
             state.for_later.insert(number);
@@ -304,13 +300,8 @@ impl<'a> Sweeper<'a> {
     fn clear(&mut self, mut portion: Portion) -> Result<()> {
         let Context { control, crew, .. } = self.context;
         let result = loop {
-            if let Err(cancelled) = control.check() {
+            if let Err(cancelled) = control.check().and_then(|()| crew.pace.read()) {
                 break Err(cancelled);
-            }
-            if self.deadline.is_none() {
-                if let Err(cancelled) = crew.pace.read() {
-                    break Err(cancelled);
-                }
             }
             // Unlinks may take long: the clock is looked at before each.
             let Some(object) = portion.candidates.pop_if(|_| !self.is_over()) else {
@@ -320,7 +311,7 @@ impl<'a> Sweeper<'a> {
             // It was listed.
             let Some(directory) = portion.directories.get(&number) else { continue };
             if self.prune(directory, object) {
-                self.touched[usize::from(number)] = true;
+                self.touched.insert(number);
                 crew.pace.deleted(directory);
             }
         };

@@ -11,7 +11,6 @@ use std::sync::Arc;
 
 use rustix::process::{getrlimit, Resource};
 
-use super::Seen;
 use crate::repo::object::ObjectName;
 
 /// Directories that are gone through together, unless they have many candidates. Each takes a file descriptor, of which
@@ -40,7 +39,7 @@ pub(super) enum Order {
 #[derive(Default)]
 pub(super) struct Gathered {
     directories: BTreeMap<u8, OwnedFd>,
-    /// With their inodes.
+    /// With their inodes, as far as they are known: what a plan names goes by name, and on xfs by one thread.
     candidates: Vec<(u64, ObjectName)>,
 }
 
@@ -65,17 +64,9 @@ impl Order {
         let statfs = rustix::fs::fstatfs(&directory).ok();
         match statfs.and_then(|statfs| u64::try_from(statfs.f_type).ok()) {
             Some(EXT4) => Self::Inodes,
-            Some(XFS) => xfs::inode_bits(directory)
-                .map_or(Self::AllocationGroups { bits: u64::BITS }, |bits| Self::AllocationGroups { bits }),
+            // If it can't be told, it is all one group.
+            Some(XFS) => Self::AllocationGroups { bits: xfs::inode_bits(directory).unwrap_or(u64::BITS) },
             _ => Self::Directories,
-        }
-    }
-
-    /// The inode of a file that was not listed; anything where the order does not need it, or it can't be told.
-    pub fn inode(self, directory: &OwnedFd, name: &str) -> u64 {
-        match self {
-            Self::Directories => 0,
-            _ => Seen::at(directory, name).ok().flatten().map_or(0, |seen| seen.inode()),
         }
     }
 
@@ -119,7 +110,7 @@ impl Order {
 }
 
 impl Gathered {
-    /// Adds a directory's candidates, each with its inode.
+    /// Adds a directory's candidates, each with its inode, or zero.
     pub fn add(&mut self, number: u8, directory: OwnedFd, mut candidates: Vec<(u64, ObjectName)>) {
         self.directories.insert(number, directory);
         self.candidates.append(&mut candidates);
