@@ -121,7 +121,7 @@ fn unlink(repo: &Path, jobs: usize) -> Duration {
     let garbage = find_garbage(repo);
     timed(|| {
         parallel(jobs, 256, |number, buffer| {
-            let path = repo.join(format!("objects/{number:02x}"));
+            let path = directory(repo, number);
             let mut names = Vec::new();
             let garbage = garbage[number].lock().unwrap();
             list(&path, buffer, |_, name| names.extend(garbage.get(name)));
@@ -137,12 +137,11 @@ fn unlink_by_inode(repo: &Path, jobs: usize) -> Duration {
     let garbage = find_garbage(repo);
     timed(|| {
         let found = Mutex::new(Vec::new());
-        let directories: Vec<_> =
-            (0..256).map(|number| open(&repo.join(format!("objects/{number:02x}")))).collect();
+        let directories: Vec<_> = (0..256).map(|number| open(&directory(repo, number))).collect();
         parallel(jobs, 256, |number, buffer| {
             let garbage = garbage[number].lock().unwrap();
             let mut own = Vec::new();
-            list(&repo.join(format!("objects/{number:02x}")), buffer, |inode, name| {
+            list(&directory(repo, number), buffer, |inode, name| {
                 own.extend(garbage.contains(name).then(|| (inode, number, name.to_owned())));
             });
             found.lock().unwrap().append(&mut own);
@@ -197,7 +196,7 @@ fn floor(repo: &Path, jobs: usize) -> Duration {
         rustix::io::read(&file, buffer.as_mut_slice()).unwrap();
     });
     parallel(jobs, 256, |number, buffer| {
-        list(&repo.join(format!("objects/{number:02x}")), buffer, |_, _| ());
+        list(&directory(repo, number), buffer, |_, _| ());
     });
     start.elapsed()
 }
@@ -206,14 +205,18 @@ fn floor(repo: &Path, jobs: usize) -> Duration {
 fn metadata(repo: &Path) -> Vec<PathBuf> {
     let mut paths = Vec::new();
     for number in 0..256 {
-        let directory = repo.join(format!("objects/{number:02x}"));
-        list(&directory, &mut Vec::new(), |_, name| {
+        let path = directory(repo, number);
+        list(&path, &mut Vec::new(), |_, name| {
             if name.ends_with(".dirtree") || name.ends_with(".dirmeta") {
-                paths.push(directory.join(name));
+                paths.push(path.join(name));
             }
         });
     }
     paths
+}
+
+fn directory(repo: &Path, number: usize) -> PathBuf {
+    repo.join(format!("objects/{number:02x}"))
 }
 
 fn open(directory: &Path) -> Option<OwnedFd> {

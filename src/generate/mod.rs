@@ -97,7 +97,7 @@ struct Tree<'a> {
 
 impl<'a> Tree<'a> {
     fn new(repo: &'a Repo, shape: &'a Shape, number: u32, directories: u32) -> Result<Self> {
-        let writer = Writer::new(repo, &format!("{number}"))?;
+        let writer = Writer::new(repo, &number.to_string())?;
         let (uid, gid) = writer.owner();
         let none: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
         let meta = (uid.to_be(), gid.to_be(), DIRECTORY_MODE.to_be(), none).to_variant();

@@ -120,9 +120,9 @@ impl<'a> Writer<'a> {
             }
             self.write(object, &packed)?;
         } else if let Content::Symlink(target) = content {
-            let path = object.loose_path(Mode::Bare);
-            match symlinkat(target, &self.staging.descriptor, &path[3..]) {
-                Ok(()) => self.publish(object, &path[3..])?,
+            let name = object.file_name(Mode::Bare);
+            match symlinkat(target, &self.staging.descriptor, &name) {
+                Ok(()) => self.publish(object, &name)?,
                 Err(Errno::EXIST) => {}
                 Err(error) => return Err(self.failed(object, error)),
             }
@@ -140,24 +140,20 @@ impl<'a> Writer<'a> {
     }
 
     fn write(&self, object: ObjectName, mut bytes: &[u8]) -> Result<()> {
-        let path = object.loose_path(self.repo.config().mode);
+        let name = object.file_name(self.repo.config().mode);
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-        let file = match openat(
-            &self.staging.descriptor,
-            &path[3..],
-            flags,
-            Permissions::from_raw_mode(FILE & 0o777),
-        ) {
-            Ok(file) => file,
-            Err(Errno::EXIST) => return Ok(()),
-            Err(error) => return Err(self.failed(object, error)),
-        };
+        let file =
+            match openat(&self.staging.descriptor, &name, flags, Permissions::from_raw_mode(FILE & 0o777)) {
+                Ok(file) => file,
+                Err(Errno::EXIST) => return Ok(()),
+                Err(error) => return Err(self.failed(object, error)),
+            };
         while !bytes.is_empty() {
             let written = retry_on_intr(|| rustix::io::write(&file, bytes))
                 .map_err(|error| self.failed(object, error))?;
             bytes = &bytes[written..];
         }
-        self.publish(object, &path[3..])
+        self.publish(object, &name)
     }
 
     /// Moves a file that is written to its place.

@@ -160,11 +160,9 @@ impl<'a> Pace<'a> {
     pub fn worked(&self) {
         if self.others_wait() {
             let mut state = self.lock();
-            let rest = state.rest_due(MOMENT);
-            if !rest.is_zero() {
-                std::thread::sleep(rest);
-                state.rested = Instant::now();
-            }
+            std::thread::sleep(state.rest_due(MOMENT));
+            // Who wakes up late did not work meanwhile.
+            state.rested = Instant::now();
             self.sated.fetch_or(state.owed > MOMENT, Ordering::Relaxed);
         }
     }
@@ -185,11 +183,8 @@ impl<'a> Pace<'a> {
             self.listen(&mut state)?;
         }
         if self.others_wait() {
-            let rest = state.rest_due(LONGEST_REST);
-            if !rest.is_zero() {
-                self.control.sleep(rest)?;
-                state.rested = Instant::now();
-            }
+            self.control.sleep(state.rest_due(LONGEST_REST))?;
+            state.rested = Instant::now();
         }
         Ok(())
     }

@@ -237,10 +237,8 @@ fn list_directory(repo: &Repo, number: u8, control: &Control) -> Result<Vec<(Obj
         let Some(object) = ObjectName::from_entry(number, entry.name, repo.config().mode) else {
             return Ok(());
         };
-        let name = object.loose_path(repo.config().mode);
-        // The path begins with the directory's name and a slash.
-        let seen =
-            Seen::at(&directory, &name[3..]).map_err(|error| Error::io(path.join(&name[3..]), error))?;
+        let name = object.file_name(repo.config().mode);
+        let seen = Seen::at(&directory, &name).map_err(|error| Error::io(path.join(&name), error))?;
         found.extend(seen.map(|seen| (object, seen.size())));
         Ok(())
     })?;
