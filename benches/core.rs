@@ -7,8 +7,8 @@
 //! `core unlink REPO [JOBS]` deletes the same objects with no thinking, which were found before: lists all object
 //! directories, and unlinks. `core unlink-by-inode REPO [JOBS]` does so in the order of their inodes.
 //! `core delete REPO [IMPACT [VARIANT...]]` is `prune --refs-only`, with these changes of the impact's manners: `jobs=N`,
-//! `no-priority`, `no-batch`, `batch=N` (of that size, whatever syncs take), `no-rests`, `rests`,
-//! `no-write-back`, `rate=N`.
+//! `no-priority`, `no-batch`, `batch=N` (of that size, whatever syncs take), `no-rests`,
+//! `rests=TIMES,BATCH`, `no-write-back`, `rate=N`.
 //! Prints `SECONDS PEAK_RSS_KIB`, the time without the process's start.
 
 #![allow(clippy::print_stdout, clippy::unwrap_used, clippy::expect_used, missing_docs)]
@@ -22,7 +22,7 @@ use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use ostree_sweep::control::Phase;
-use ostree_sweep::effort::{Batch, Effort, Impact};
+use ostree_sweep::effort::{Batch, Effort, Impact, Rests};
 use ostree_sweep::mark::retention::{Keep, Retention};
 use ostree_sweep::prune::{prune, PruneOptions};
 use ostree_sweep::pruned::{Item, Observer, Pruned};
@@ -177,8 +177,12 @@ fn effort(args: &[String]) -> Effort {
                 effort.manners.batch = Some(Batch { least: size, most: size, sync: Duration::MAX });
             }
             ("rate", rate) => effort.unlinks_per_s = Some(rate.parse().expect("a number")),
-            ("no-rests", _) => effort.manners.rests = false,
-            ("rests", _) => effort.manners.rests = true,
+            ("no-rests", _) => effort.manners.rests = None,
+            ("rests", choice) => {
+                let (times, batch) = choice.split_once(',').expect("two numbers");
+                let times = times.parse().expect("a number");
+                effort.manners.rests = Some(Rests { times, batch: number(batch).get() });
+            }
             ("no-write-back", _) => effort.manners.writes_back = false,
             (other, _) => panic!("unknown variant {other}"),
         }

@@ -45,7 +45,7 @@ class Image:
                 with _mounted(image, "--direct-io=on") as root:
                     yield root
             else:
-                with _throttled(image, iops) as slow, _mounted(slow) as root:
+                with _throttled(image, iops) as slow, _mounted(slow, "--direct-io=on") as root:
                     yield root
         finally:
             image.unlink()
@@ -70,6 +70,8 @@ def _throttled(image: Path, iops: int) -> Iterator[Path]:
     """The image behind the throttle that QEMU puts on a guest's disk."""
     slow = image.with_suffix(".slow")
     slow.touch()
+    # In the page cache, or what the disk below takes came on top of it.
+    _run("dd", f"if={image}", "of=/dev/null", "bs=1M", "status=none")
     command = [
         "qemu-storage-daemon",
         f"--object=throttle-group,id=throttle,x-iops-total={iops}",

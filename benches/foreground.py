@@ -45,8 +45,8 @@ DELETIONS: dict[str, Command] = {
 VARIANTS: dict[str, Command] = {
     "idle": ["idle"],
     "idle, no batches": ["idle", "no-batch"],
-    "idle, batches of 100": ["idle", "batch=100"],
-    "idle, batches of 1000": ["idle", "batch=1000"],
+    "idle, portions of 128": ["idle", "rests=50,128"],
+    "idle, rests of 10 times": ["idle", "rests=10,8"],
     "idle, own priorities": ["idle", "no-priority"],
     "idle, no rests": ["idle", "no-rests"],
     "idle, no write-back": ["idle", "no-write-back"],

@@ -76,8 +76,8 @@ pub struct Manners {
     pub cold_jobs: NonZeroUsize,
     /// Make deletions durable in batches, so that others who sync don't wait for ours; None: leave it to the kernel.
     pub batch: Option<Batch>,
-    /// Rest while others wait for the disk.
-    pub rests: bool,
+    /// Rest while others wait for the disk, and how.
+    pub rests: Option<Rests>,
     /// Before listening for others, have all written to its place that is to be written: the kernel does it in bursts.
     pub writes_back: bool,
 }
@@ -102,6 +102,15 @@ pub struct Batch {
     pub sync: Duration,
 }
 
+/// How to go on while others wait for the disk: one thread works, in portions that each cost others less than they notice.
+#[derive(Debug, Clone, Copy)]
+pub struct Rests {
+    /// So many times as long as the work took.
+    pub times: u32,
+    /// No batch is larger: others wait for all that is written at once.
+    pub batch: usize,
+}
+
 /// From linux/ioprio.h, for which libc has no names: a priority is (class << 13 | level).
 const fn io_priority(class: i32, level: i32) -> i32 {
     class << 13 | level
@@ -120,7 +129,7 @@ impl Impact {
                 jobs: cores.min(TWO),
                 cold_jobs: cores.min(TWO),
                 batch: Some(Batch { least: 16, most: 1024, sync: Duration::from_millis(10) }),
-                rests: true,
+                rests: Some(Rests { times: 50, batch: 8 }),
                 writes_back: true,
             },
             Impact::Balanced => Manners {
@@ -128,7 +137,7 @@ impl Impact {
                 jobs: cores,
                 cold_jobs: cores,
                 batch: Some(Batch { least: 64, most: 1024, sync: Duration::from_millis(20) }),
-                rests: false,
+                rests: None,
                 writes_back: false,
             },
             Impact::Full => Manners {
@@ -137,7 +146,7 @@ impl Impact {
                 jobs: cores,
                 cold_jobs: cores.saturating_mul(TWO).max(MANY),
                 batch: None,
-                rests: false,
+                rests: None,
                 writes_back: false,
             },
         }

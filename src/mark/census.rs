@@ -14,6 +14,7 @@
 //!   known to be local), or somebody set the clock, nothing is trusted and all is listed.
 
 use std::collections::HashSet;
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::Duration;
 
@@ -24,7 +25,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::control::Control;
 use crate::error::{Error, Result};
-use crate::repo::listing::each_entry;
+use crate::pace::Pace;
+use crate::repo::listing::in_chunks;
 use crate::repo::object::{directory_name, Checksum, ObjectName, ObjectType};
 use crate::repo::Repo;
 use crate::workers::Crew;
@@ -157,8 +159,7 @@ impl Census {
         let crew = Crew { jobs: crew.jobs.min(stale.len()), ..crew };
         crew.for_each(stale.len(), |index| {
             control.check()?;
-            crew.pace.read()?;
-            let commits = list_commits(repo, stale[index])?;
+            let commits = list_commits(repo, stale[index], crew.pace)?;
             found.lock().unwrap_or_else(std::sync::PoisonError::into_inner).extend(commits);
             Ok(())
         })?;
@@ -185,15 +186,22 @@ impl Census {
     }
 }
 
-fn list_commits(repo: &Repo, number: u8) -> Result<Vec<Checksum>> {
+fn list_commits(repo: &Repo, number: u8, pace: &Pace) -> Result<Vec<Checksum>> {
     let mut commits = Vec::new();
     if let Some(directory) = repo.open_object_directory(number)? {
-        let mode = repo.config().mode;
-        each_entry(&directory, &repo.object_directory_path(number), |entry| {
-            let object = ObjectName::from_entry(number, entry.name, mode);
-            commits.extend(object.filter(|o| o.kind == ObjectType::Commit).map(|o| o.checksum));
-            Ok(())
-        })?;
+        let (path, mode) = (repo.object_directory_path(number), repo.config().mode);
+        in_chunks(
+            &directory,
+            &path,
+            pace.chunk(),
+            || pace.read(),
+            |entry| {
+                let object = ObjectName::from_entry(number, entry.name, mode);
+                commits.extend(object.filter(|o| o.kind == ObjectType::Commit).map(|o| o.checksum));
+                Ok(ControlFlow::Continue(()))
+            },
+        )
+        .map(drop)?;
     }
     Ok(commits)
 }

@@ -17,9 +17,10 @@ use std::time::{Duration, Instant};
 use self::others::Meter;
 pub(crate) use self::write_back::sync_file_system;
 use crate::control::Control;
-use crate::effort::{Batch, Effort};
+use crate::effort::{Batch, Effort, Rests};
 use crate::error::Result;
 use crate::fault::{self, Step};
+use crate::repo::listing::CHUNK;
 use crate::workers::Crew;
 
 /// How long locks are left free between slices: time to wake up and take one, for who sleeps in the kernel until then.
@@ -37,20 +38,17 @@ const HUSH: Duration = Duration::from_millis(20);
 /// Others are done only once they were not heard for so many times.
 const QUIET: u32 = 3;
 
-/// While others wait for the disk one thread deletes, and rests so many times as long as its work took.
-const REST: u32 = 24;
-
 /// Rest that is due is taken once it is so long, which is after a few files.
 const BREATH: Duration = Duration::from_millis(1);
 
 /// With a lock held no rest is longer; what is left of it is taken between slices.
 const MOMENT: Duration = Duration::from_millis(20);
 
-/// While others wait for the disk no batch is larger: they wait for all that is written at once.
-const SMALL: usize = 128;
-
 /// No rest is longer than this, or a disk that stalls would end the work.
-const LONGEST_REST: Duration = Duration::from_secs(1);
+const LONGEST_REST: Duration = Duration::from_secs(5);
+
+/// While others wait for the disk so many bytes of names are read at once: a block of a directory's.
+const BLOCK: usize = 4 << 10;
 
 /// The pace of one run, shared by its threads.
 pub(crate) struct Pace<'a> {
@@ -93,7 +91,7 @@ impl<'a> Pace<'a> {
         Self {
             control,
             effort: *effort,
-            meter: effort.manners.rests.then(|| Meter::of(directory)),
+            meter: effort.manners.rests.map(|_| Meter::of(directory)),
             batch: AtomicUsize::new(effort.manners.batch.map_or(usize::MAX, |batch| batch.least)),
             unsynced: AtomicUsize::new(0),
             allowance: AtomicI64::new(portion(effort)),
@@ -129,6 +127,15 @@ impl<'a> Pace<'a> {
         self.crew().at_most(if self.others_wait() { 1 } else { usize::MAX })
     }
 
+    /// How many bytes of a directory's names to read at once.
+    pub fn chunk(&self) -> usize {
+        if self.others_wait() {
+            BLOCK
+        } else {
+            CHUNK
+        }
+    }
+
     /// Whether the slice should end although its time is not over.
     pub fn wants_rest(&self) -> bool {
         self.allowance.load(Ordering::Relaxed) <= 0
@@ -150,7 +157,10 @@ impl<'a> Pace<'a> {
             } else if self.has_gathered_batch() && self.unsynced.swap(0, Ordering::Relaxed) >= size {
                 // Whoever completes the batch syncs; the others go on with the next. That it failed does not matter:
                 // where order depends on it, there is a barrier.
-                let _ = self.sync(batch, || rustix::fs::fsync(directory));
+                fault::before(Step::Sync);
+                let start = Instant::now();
+                let _ = rustix::fs::fsync(directory);
+                self.learn(batch, start.elapsed());
             }
         }
         self.worked();
@@ -158,23 +168,23 @@ impl<'a> Pace<'a> {
 
     /// To be called after each piece of work in a slice. May sleep for a moment.
     pub fn worked(&self) {
-        if self.others_wait() {
+        if let Some(rests) = self.rests_now() {
             let mut state = self.lock();
-            std::thread::sleep(state.rest_due(MOMENT));
+            std::thread::sleep(state.rest_due(rests, MOMENT));
             // Who wakes up late did not work meanwhile.
             state.rested = Instant::now();
             self.sated.fetch_or(state.owed > MOMENT, Ordering::Relaxed);
         }
     }
 
-    /// To be called before each file or directory is read. May sleep, but for a look at what changed, which has others
+    /// To be called before each file, or chunk of a directory, is read. May sleep, but for a look at what changed, which has others
     /// wait for locks.
     pub fn read(&self) -> Result<()> {
         if self.in_slices.load(Ordering::Relaxed) {
             return Ok(());
         }
         self.control.rest_while_paused()?;
-        if !self.effort.manners.rests {
+        if self.effort.manners.rests.is_none() {
             return Ok(());
         }
         // While one thread listens, the others wait for the state.
@@ -182,37 +192,29 @@ impl<'a> Pace<'a> {
         if state.should_listen() {
             self.listen(&mut state)?;
         }
-        if self.others_wait() {
-            self.control.sleep(state.rest_due(LONGEST_REST))?;
+        if let Some(rests) = self.rests_now() {
+            self.control.sleep(state.rest_due(rests, LONGEST_REST))?;
             state.rested = Instant::now();
         }
         Ok(())
     }
 
-    /// Syncs, and finds the next batch's size from how long that took.
-    fn sync<T>(&self, batch: Batch, sync: impl FnOnce() -> T) -> T {
-        fault::before(Step::Sync);
-        let start = Instant::now();
-        let result = sync();
-        self.learn(batch, start.elapsed());
-        result
-    }
-
+    /// Finds the next batch's size from how long a sync took.
     fn learn(&self, batch: Batch, took: Duration) {
         let mut state = self.lock();
         state.quickest = state.quickest.min(took);
         // On a slow disk even the smallest batch takes longer than is wanted.
-        let (most, aim) = if self.others_wait() { (SMALL, Duration::ZERO) } else { (batch.most, batch.sync) };
-        state.slow = took > aim.max(2 * state.quickest);
+        state.slow = took > batch.sync.max(2 * state.quickest);
         let size = self.batch.load(Ordering::Relaxed);
         let next = if state.slow { size / 2 } else { size + size / 4 };
-        self.batch.store(next.min(most).max(batch.least), Ordering::Relaxed);
+        let next = next.clamp(batch.least, batch.most);
+        self.batch.store(self.rests_now().map_or(next, |rests| next.min(rests.batch)), Ordering::Relaxed);
     }
 
     /// Rests before a slice. To be called without a lock, with a directory of the file system.
     pub fn rest(&self, directory: impl AsFd) -> Result<()> {
         self.control.rest_while_paused()?;
-        let listens = self.effort.manners.rests && self.lock().should_listen();
+        let listens = self.effort.manners.rests.is_some() && self.lock().should_listen();
         let is_due = listens || self.others_wait() && self.has_gathered_batch();
         if self.effort.manners.writes_back && self.in_slices.load(Ordering::Relaxed) && is_due {
             self.write_back(directory)?;
@@ -239,16 +241,14 @@ impl<'a> Pace<'a> {
 
     /// Has all written to its place that was deleted since the last time. That it failed does not matter, either.
     fn write_back(&self, directory: impl AsFd) -> Result<()> {
-        let sync = || sync_file_system(directory, self.control);
         self.unsynced.store(0, Ordering::Relaxed);
-        self.lock().rested = Instant::now();
-        match self.effort.manners.batch {
-            // Else it was more than a batch.
-            Some(batch) if self.others_wait() => self.sync(batch, sync)?,
-            _ => sync()?,
+        fault::before(Step::Sync);
+        if let (Ok(took), Some(rests)) = (sync_file_system(directory, self.control)?, self.rests_now()) {
+            if let Some(batch) = self.effort.manners.batch {
+                self.learn(batch, took);
+            }
+            self.lock().owe(rests, took);
         }
-        .ok();
-        self.lock().owe();
         Ok(())
     }
 
@@ -260,8 +260,8 @@ impl<'a> Pace<'a> {
         self.control.sleep(LISTEN)?;
         let heard = meter.zip(before.as_ref()).and_then(|(meter, before)| meter.hears_others_since(before));
         let busy = if heard.unwrap_or(state.slow) {
-            let least = self.effort.manners.batch.map_or(0, |batch| batch.least);
-            self.batch.fetch_min(SMALL.max(least), Ordering::Relaxed);
+            let most = self.effort.manners.rests.map_or(usize::MAX, |rests| rests.batch);
+            self.batch.fetch_min(most, Ordering::Relaxed);
             QUIET
         } else {
             self.busy.load(Ordering::Relaxed).saturating_sub(1)
@@ -280,6 +280,11 @@ impl<'a> Pace<'a> {
         self.busy.load(Ordering::Relaxed) > 0
     }
 
+    /// How to rest, if others wait for the disk.
+    fn rests_now(&self) -> Option<Rests> {
+        self.effort.manners.rests.filter(|_| self.others_wait())
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -290,15 +295,15 @@ impl State {
         self.listened.is_none_or(|last| last.elapsed() > LISTEN_EVERY)
     }
 
-    /// Takes note of the work since the last rest.
-    fn owe(&mut self) {
-        self.owed = (self.owed + self.rested.elapsed() * REST).min(LONGEST_REST);
-        self.rested = Instant::now();
+    /// Takes note of work.
+    fn owe(&mut self, rests: Rests, worked: Duration) {
+        self.owed = (self.owed + worked * rests.times).min(LONGEST_REST);
     }
 
-    /// How long to rest now, if others wait for the disk.
-    fn rest_due(&mut self, longest: Duration) -> Duration {
-        self.owe();
+    /// How long to rest now, after the work since the last rest.
+    fn rest_due(&mut self, rests: Rests, longest: Duration) -> Duration {
+        self.owe(rests, self.rested.elapsed());
+        self.rested = Instant::now();
         if self.owed < BREATH {
             return Duration::ZERO;
         }
@@ -357,14 +362,36 @@ mod tests {
     #[test]
     fn rest_is_many_times_the_work_and_what_is_owed_is_not_forgotten() {
         let control = Control::new();
-        let pace = Pace::new(&Effort::new(Impact::Idle), root(), &control);
+        let effort = Effort::new(Impact::Idle);
+        let rests = effort.manners.rests.unwrap();
+        let pace = Pace::new(&effort, root(), &control);
         let mut state = pace.lock();
         state.rested = Instant::now();
-        assert_eq!(state.rest_due(MOMENT), Duration::ZERO);
+        assert_eq!(state.rest_due(rests, MOMENT), Duration::ZERO);
         state.rested = Instant::now().checked_sub(Duration::from_millis(30)).unwrap();
-        assert_eq!(state.rest_due(MOMENT), MOMENT);
+        assert_eq!(state.rest_due(rests, MOMENT), MOMENT);
         let rest = state.owed + MOMENT;
-        assert!(rest >= Duration::from_millis(30) * REST && rest <= LONGEST_REST, "{rest:?}");
+        assert!(rest >= Duration::from_millis(30) * rests.times && rest <= LONGEST_REST, "{rest:?}");
+    }
+
+    #[test]
+    fn while_others_wait_portions_are_small_and_end_the_slice() {
+        let control = Control::new();
+        let effort = Effort::new(Impact::Idle);
+        let (batch, rests) = (effort.manners.batch.unwrap(), effort.manners.rests.unwrap());
+        let pace = Pace::new(&effort, root(), &control);
+        for _ in 0..100 {
+            pace.learn(batch, Duration::ZERO);
+        }
+        assert_eq!((pace.batch.load(Ordering::Relaxed), pace.chunk()), (batch.most, CHUNK));
+        pace.busy.store(QUIET, Ordering::Relaxed);
+        pace.learn(batch, Duration::ZERO);
+        assert_eq!((pace.batch.load(Ordering::Relaxed), pace.chunk()), (rests.batch, BLOCK));
+        for _ in 0..rests.batch {
+            pace.deleted(root());
+        }
+        assert!(pace.wants_rest());
+        assert_eq!(pace.unsynced.load(Ordering::Relaxed), rests.batch);
     }
 
     #[test]

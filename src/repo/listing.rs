@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use crate::error::{Error, Result};
 
 /// Enough for the names of 700 objects in one system call.
-const CHUNK: usize = 64 << 10;
+pub(crate) const CHUNK: usize = 64 << 10;
 
 /// A name in a directory.
 pub(crate) struct Entry<'a> {
@@ -49,11 +49,26 @@ pub(crate) fn each_entry(
 pub(crate) fn until(
     directory: &OwnedFd,
     path: &Path,
+    each: impl FnMut(&Entry) -> Result<ControlFlow<()>>,
+) -> Result<ControlFlow<()>> {
+    in_chunks(directory, path, CHUNK, || Ok(()), each)
+}
+
+/// As [`until`], with chunks of so many bytes, before each of which `rest` is called.
+pub(crate) fn in_chunks(
+    directory: &OwnedFd,
+    path: &Path,
+    chunk: usize,
+    rest: impl Fn() -> Result<()>,
     mut each: impl FnMut(&Entry) -> Result<ControlFlow<()>>,
 ) -> Result<ControlFlow<()>> {
-    let mut buffer = vec![MaybeUninit::uninit(); CHUNK];
+    let mut buffer = vec![MaybeUninit::uninit(); chunk];
     let mut entries = RawDir::new(directory.as_fd(), &mut buffer);
-    while let Some(entry) = entries.next() {
+    loop {
+        if entries.is_buffer_empty() {
+            rest()?;
+        }
+        let Some(entry) = entries.next() else { break };
         let entry = entry.map_err(|error| Error::io(path, error))?;
         let name = entry.file_name().to_bytes();
         if name != b"." && name != b".." {

@@ -239,5 +239,5 @@ fn prune(owner: &mut Owner, repo: &Repo, options: &CleanupOptions, control: &Con
 /// it. A journal keeps the order of unlinks in different directories, but btrfs does not, so the whole file system
 /// is synced.
 fn make_durable(repo: &Repo, control: &Control) -> Result<()> {
-    sync_file_system(repo.directory(), control)?.map_err(|error| Error::io(repo.path(), error))
+    sync_file_system(repo.directory(), control)?.map(drop).map_err(|error| Error::io(repo.path(), error))
 }
