@@ -7,8 +7,8 @@
 //! `core unlink REPO [JOBS]` deletes the same objects with no thinking, which were found before: lists all object
 //! directories, and unlinks. `core unlink-by-inode REPO [JOBS]` does so in the order of their inodes.
 //! `core delete REPO [IMPACT [VARIANT...]]` is `prune --refs-only`, with these changes of the impact's manners: `jobs=N`,
-//! `no-priority`, `no-batch`, `batch=N` (of that size, whatever syncs take), `no-rests`,
-//! `rests=TIMES,BATCH`, `no-write-back`, `rate=N`.
+//! `no-priority`, `no-batch`, `batch=N` (of that size, whatever syncs take), `no-rests`, `rests=TIMES,BATCH`,
+//! `no-write-back`, `rate=N`.
 //! Prints `SECONDS PEAK_RSS_KIB`, the time without the process's start.
 
 #![allow(clippy::print_stdout, clippy::unwrap_used, clippy::expect_used, missing_docs)]

@@ -102,7 +102,7 @@ pub struct Batch {
     pub sync: Duration,
 }
 
-/// How to go on while others wait for the disk: one thread works, in portions that each cost others less than they notice.
+/// How to go on while others wait for the disk: one thread works, in portions of which each is over before others notice.
 #[derive(Debug, Clone, Copy)]
 pub struct Rests {
     /// So many times as long as the work took.

@@ -177,8 +177,8 @@ impl<'a> Pace<'a> {
         }
     }
 
-    /// To be called before each file, or chunk of a directory, is read. May sleep, but for a look at what changed, which has others
-    /// wait for locks.
+    /// To be called before each file, or chunk of a directory, is read. May sleep, but in a look at what changed not,
+    /// which has others wait for locks.
     pub fn read(&self) -> Result<()> {
         if self.in_slices.load(Ordering::Relaxed) {
             return Ok(());

@@ -13,8 +13,8 @@ use crate::error::{Error, Result};
 /// How often the end of a sync is looked for.
 const TICK: Duration = Duration::from_millis(5);
 
-/// Writes all that is to be written to a file system; returns how long that took. It can't be interrupted; who cancels is
-/// not kept waiting for it. The outer error is the cancellation.
+/// Writes all that is to be written to a file system; returns how long that took. It can't be interrupted; who cancels
+/// is not kept waiting for it. The outer error is the cancellation.
 pub(crate) fn sync_file_system(
     directory: impl AsFd,
     control: &Control,

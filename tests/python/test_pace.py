@@ -335,7 +335,7 @@ def test_idle_rests_while_others_wait_for_the_disk(original: Path, tmp_path: Pat
         subprocess.run(["cp", "-a", original, repo], check=True)
     subprocess.run(["sync", "-f", tmp_path], check=True)
     with a_busy_disk(tmp_path):
-        # After each eight files.
+        # After each eight files, at least.
         assert sleeps(tmp_path / "log", busy) > FILES / 8
     assert not object_files(busy)
 
