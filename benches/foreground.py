@@ -45,7 +45,7 @@ DELETIONS: dict[str, Command] = {
 VARIANTS: dict[str, Command] = {
     "idle": ["idle"],
     "idle, no batches": ["idle", "no-batch"],
-    "idle, portions of 128": ["idle", "rests=50,128"],
+    "idle, portions of 128": ["idle", "rests=75,128"],
     "idle, rests of 10 times": ["idle", "rests=10,8"],
     "idle, own priorities": ["idle", "no-priority"],
     "idle, no rests": ["idle", "no-rests"],

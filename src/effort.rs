@@ -129,7 +129,7 @@ impl Impact {
                 jobs: cores.min(TWO),
                 cold_jobs: cores.min(TWO),
                 batch: Some(Batch { least: 16, most: 1024, sync: Duration::from_millis(10) }),
-                rests: Some(Rests { times: 50, batch: 8 }),
+                rests: Some(Rests { times: 75, batch: 8 }),
                 writes_back: true,
             },
             Impact::Balanced => Manners {

@@ -15,6 +15,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use self::others::Meter;
+use self::write_back::sync_deletions;
 pub(crate) use self::write_back::sync_file_system;
 use crate::control::Control;
 use crate::effort::{Batch, Effort, Rests};
@@ -46,6 +47,9 @@ const MOMENT: Duration = Duration::from_millis(20);
 
 /// No rest is longer than this, or a disk that stalls would end the work.
 const LONGEST_REST: Duration = Duration::from_secs(5);
+
+/// While others wait for the disk no more deletions are written back at once.
+const MOST_UNWRITTEN: usize = 32;
 
 /// While others wait for the disk so many bytes of names are read at once: a block of a directory's.
 const BLOCK: usize = 4 << 10;
@@ -83,6 +87,8 @@ struct State {
     rested: Instant,
     /// Rest that is still to be taken.
     owed: Duration,
+    /// Files deleted since all was written back, those apart that are not even synced.
+    unwritten: usize,
 }
 
 impl<'a> Pace<'a> {
@@ -105,6 +111,7 @@ impl<'a> Pace<'a> {
                 listened: None,
                 rested: Instant::now(),
                 owed: Duration::ZERO,
+                unwritten: 0,
             }),
         }
     }
@@ -241,13 +248,23 @@ impl<'a> Pace<'a> {
 
     /// Has all written to its place that was deleted since the last time. That it failed does not matter, either.
     fn write_back(&self, directory: impl AsFd) -> Result<()> {
-        self.unsynced.store(0, Ordering::Relaxed);
+        let unwritten = {
+            let mut state = self.lock();
+            state.unwritten += self.unsynced.swap(0, Ordering::Relaxed);
+            state.unwritten.min(MOST_UNWRITTEN)
+        };
         fault::before(Step::Sync);
-        if let (Ok(took), Some(rests)) = (sync_file_system(directory, self.control)?, self.rests_now()) {
-            if let Some(batch) = self.effort.manners.batch {
-                self.learn(batch, took);
-            }
-            self.lock().owe(rests, took);
+        let sync = match self.rests_now() {
+            Some(_) => sync_deletions(unwritten, directory, self.control)?,
+            None => sync_file_system(directory, self.control)?,
+        };
+        let Ok(sync) = sync else { return Ok(()) };
+        if sync.wrote_back {
+            self.lock().unwritten = 0;
+        }
+        if let (Some(batch), Some(rests)) = (self.effort.manners.batch, self.rests_now()) {
+            self.learn(batch, sync.took);
+            self.lock().owe(rests, sync.took);
         }
         Ok(())
     }
