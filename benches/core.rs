@@ -181,7 +181,8 @@ fn effort(args: &[String]) -> Effort {
             ("rests", choice) => {
                 let (times, batch) = choice.split_once(',').expect("two numbers");
                 let times = times.parse().expect("a number");
-                effort.manners.rests = Some(Rests { times, batch: number(batch).get() });
+                let rests = effort.manners.rests.expect("an impact that rests");
+                effort.manners.rests = Some(Rests { times, batch: number(batch).get(), ..rests });
             }
             ("no-write-back", _) => effort.manners.writes_back = false,
             (other, _) => panic!("unknown variant {other}"),

@@ -109,6 +109,9 @@ pub struct Rests {
     pub times: u32,
     /// No batch is larger: others wait for all that is written at once.
     pub batch: usize,
+    /// What a sync settled of a batch, and leaves to the kernel to write in a burst, counts as so many times the sync: it
+    /// wrote some blocks in a row, and what is left are twenty, here and there.
+    pub burst: u32,
 }
 
 /// From linux/ioprio.h, for which libc has no names: a priority is (class << 13 | level).
@@ -129,7 +132,7 @@ impl Impact {
                 jobs: cores.min(TWO),
                 cold_jobs: cores.min(TWO),
                 batch: Some(Batch { least: 16, most: 1024, sync: Duration::from_millis(10) }),
-                rests: Some(Rests { times: 75, batch: 8 }),
+                rests: Some(Rests { times: 75, batch: 8, burst: 8 }),
                 writes_back: true,
             },
             Impact::Balanced => Manners {

@@ -15,8 +15,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use self::others::Meter;
-use self::write_back::sync_deletions;
 pub(crate) use self::write_back::sync_file_system;
+use self::write_back::would_write_little_else;
 use crate::control::Control;
 use crate::effort::{Batch, Effort, Rests};
 use crate::error::Result;
@@ -87,7 +87,9 @@ struct State {
     rested: Instant,
     /// Rest that is still to be taken.
     owed: Duration,
-    /// Files deleted since all was written back, those apart that are not even synced.
+    /// How long the last sync took, if what it settled was not seen to since.
+    settled: Option<Duration>,
+    /// Files whose deletion is settled, but may not be written to its place.
     unwritten: usize,
 }
 
@@ -111,6 +113,7 @@ impl<'a> Pace<'a> {
                 listened: None,
                 rested: Instant::now(),
                 owed: Duration::ZERO,
+                settled: None,
                 unwritten: 0,
             }),
         }
@@ -158,16 +161,13 @@ impl<'a> Pace<'a> {
         if let Some(batch) = self.effort.manners.batch {
             self.unsynced.fetch_add(1, Ordering::Relaxed);
             let size = self.batch.load(Ordering::Relaxed);
-            if self.others_wait() {
-                // It is synced, and written back, in the rest.
-                self.sated.fetch_or(self.has_gathered_batch(), Ordering::Relaxed);
-            } else if self.has_gathered_batch() && self.unsynced.swap(0, Ordering::Relaxed) >= size {
+            if self.has_gathered_batch() && self.unsynced.swap(0, Ordering::Relaxed) >= size {
                 // Whoever completes the batch syncs; the others go on with the next. That it failed does not matter:
                 // where order depends on it, there is a barrier.
                 fault::before(Step::Sync);
                 let start = Instant::now();
                 let _ = rustix::fs::fsync(directory);
-                self.learn(batch, start.elapsed());
+                self.synced(batch, size, start.elapsed());
             }
         }
         self.worked();
@@ -206,23 +206,31 @@ impl<'a> Pace<'a> {
         Ok(())
     }
 
-    /// Finds the next batch's size from how long a sync took.
-    fn learn(&self, batch: Batch, took: Duration) {
+    /// Takes note of a sync of our own, and finds the next batch's size from how long it took.
+    fn synced(&self, batch: Batch, deletions: usize, took: Duration) {
         let mut state = self.lock();
+        state.unwritten += deletions;
+        state.settled = Some(took);
         state.quickest = state.quickest.min(took);
         // On a slow disk even the smallest batch takes longer than is wanted.
         state.slow = took > batch.sync.max(2 * state.quickest);
         let size = self.batch.load(Ordering::Relaxed);
         let next = if state.slow { size / 2 } else { size + size / 4 };
         let next = next.clamp(batch.least, batch.most);
-        self.batch.store(self.rests_now().map_or(next, |rests| next.min(rests.batch)), Ordering::Relaxed);
+        let most = self.rests_now().map_or(usize::MAX, |rests| rests.batch);
+        self.batch.store(next.min(most), Ordering::Relaxed);
+        // What is settled is written back, or paid for, without a lock.
+        self.sated.fetch_or(self.others_wait(), Ordering::Relaxed);
     }
 
     /// Rests before a slice. To be called without a lock, with a directory of the file system.
     pub fn rest(&self, directory: impl AsFd) -> Result<()> {
         self.control.rest_while_paused()?;
-        let listens = self.effort.manners.rests.is_some() && self.lock().should_listen();
-        let is_due = listens || self.others_wait() && self.has_gathered_batch();
+        let (listens, has_settled) = {
+            let state = self.lock();
+            (self.effort.manners.rests.is_some() && state.should_listen(), state.settled.is_some())
+        };
+        let is_due = listens || self.others_wait() && has_settled;
         if self.effort.manners.writes_back && self.in_slices.load(Ordering::Relaxed) && is_due {
             self.write_back(directory)?;
         }
@@ -246,25 +254,25 @@ impl<'a> Pace<'a> {
         Ok(())
     }
 
-    /// Has all written to its place that was deleted since the last time. That it failed does not matter, either.
+    /// Has all written to its place that was deleted since the last time. That it failed does not matter, either. What
+    /// while others wait is better left to the kernel is paid for in advance.
     fn write_back(&self, directory: impl AsFd) -> Result<()> {
-        let unwritten = {
+        let (unwritten, settled) = {
             let mut state = self.lock();
-            state.unwritten += self.unsynced.swap(0, Ordering::Relaxed);
-            state.unwritten.min(MOST_UNWRITTEN)
+            (state.unwritten.min(MOST_UNWRITTEN), state.settled.take().unwrap_or_default())
         };
-        fault::before(Step::Sync);
-        let sync = match self.rests_now() {
-            Some(_) => sync_deletions(unwritten, directory, self.control)?,
-            None => sync_file_system(directory, self.control)?,
-        };
-        let Ok(sync) = sync else { return Ok(()) };
-        if sync.wrote_back {
-            self.lock().unwritten = 0;
+        let rests = self.rests_now();
+        if let Some(rests) = rests.filter(|_| !would_write_little_else(unwritten, &directory)) {
+            self.lock().owe(rests, settled * rests.burst);
+            return Ok(());
         }
-        if let (Some(batch), Some(rests)) = (self.effort.manners.batch, self.rests_now()) {
-            self.learn(batch, sync.took);
-            self.lock().owe(rests, sync.took);
+        fault::before(Step::Sync);
+        if let Ok(took) = sync_file_system(directory, self.control)? {
+            let mut state = self.lock();
+            state.unwritten = 0;
+            if let Some(rests) = rests {
+                state.owe(rests, took);
+            }
         }
         Ok(())
     }
@@ -353,13 +361,13 @@ mod tests {
         let size = || pace.batch.load(Ordering::Relaxed);
         assert_eq!(size(), batch.least);
         for _ in 0..100 {
-            pace.learn(batch, batch.sync / 2);
+            pace.synced(batch, 1, batch.sync / 2);
         }
         assert_eq!(size(), batch.most);
-        pace.learn(batch, batch.sync * 2);
+        pace.synced(batch, 1, batch.sync * 2);
         assert_eq!(size(), batch.most / 2);
         for _ in 0..100 {
-            pace.learn(batch, batch.sync * 2);
+            pace.synced(batch, 1, batch.sync * 2);
         }
         assert_eq!(size(), batch.least);
     }
@@ -371,7 +379,7 @@ mod tests {
         let batch = effort.manners.batch.unwrap();
         let pace = Pace::new(&effort, root(), &control);
         for _ in 0..100 {
-            pace.learn(batch, batch.sync * 5);
+            pace.synced(batch, 1, batch.sync * 5);
         }
         assert_eq!(pace.batch.load(Ordering::Relaxed), batch.most);
     }
@@ -398,17 +406,17 @@ mod tests {
         let (batch, rests) = (effort.manners.batch.unwrap(), effort.manners.rests.unwrap());
         let pace = Pace::new(&effort, root(), &control);
         for _ in 0..100 {
-            pace.learn(batch, Duration::ZERO);
+            pace.synced(batch, 1, Duration::ZERO);
         }
         assert_eq!((pace.batch.load(Ordering::Relaxed), pace.chunk()), (batch.most, CHUNK));
         pace.busy.store(QUIET, Ordering::Relaxed);
-        pace.learn(batch, Duration::ZERO);
+        pace.synced(batch, 1, Duration::ZERO);
         assert_eq!((pace.batch.load(Ordering::Relaxed), pace.chunk()), (rests.batch, BLOCK));
         for _ in 0..rests.batch {
             pace.deleted(root());
         }
         assert!(pace.wants_rest());
-        assert_eq!(pace.unsynced.load(Ordering::Relaxed), rests.batch);
+        assert_eq!(pace.unsynced.load(Ordering::Relaxed), 0);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 pub mod config;
 pub mod delta;
+pub(crate) mod file_system;
 pub(crate) mod listing;
 pub mod lock;
 pub mod object;

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use rustix::process::{getrlimit, Resource};
 
+use crate::repo::file_system::FileSystem;
 use crate::repo::object::ObjectName;
 
 /// Directories that are gone through together, unless they have many candidates. Each takes a file descriptor, of which
@@ -58,15 +59,13 @@ pub(super) struct Portion {
 impl Order {
     /// The one for the file system that `directory` is on.
     pub fn of(directory: impl AsFd) -> Self {
-        // From linux/magic.h.
-        const EXT4: u64 = 0xEF53;
-        const XFS: u64 = 0x5846_5342;
-        let statfs = rustix::fs::fstatfs(&directory).ok();
-        match statfs.and_then(|statfs| u64::try_from(statfs.f_type).ok()) {
-            Some(EXT4) => Self::Inodes,
+        match FileSystem::of(&directory) {
+            FileSystem::Ext4 => Self::Inodes,
             // If it can't be told, it is all one group.
-            Some(XFS) => Self::AllocationGroups { bits: xfs::inode_bits(directory).unwrap_or(u64::BITS) },
-            _ => Self::Directories,
+            FileSystem::Xfs => {
+                Self::AllocationGroups { bits: xfs::inode_bits(directory).unwrap_or(u64::BITS) }
+            }
+            FileSystem::Other => Self::Directories,
         }
     }
 
