@@ -48,6 +48,10 @@ const MOMENT: Duration = Duration::from_millis(20);
 /// No rest is longer than this, or a disk that stalls would end the work.
 const LONGEST_REST: Duration = Duration::from_secs(5);
 
+/// What is paid for in advance is no more than so long a rest, or a disk on which others always leave much to write would
+/// be cleaned for days.
+const LONGEST_ADVANCE: Duration = Duration::from_secs(1);
+
 /// While others wait for the disk no more deletions are written back at once.
 const MOST_UNWRITTEN: usize = 32;
 
@@ -263,7 +267,7 @@ impl<'a> Pace<'a> {
         };
         let rests = self.rests_now();
         if let Some(rests) = rests.filter(|_| !would_write_little_else(unwritten, &directory)) {
-            self.lock().owe(rests, settled * rests.burst);
+            self.lock().owe(rests, (settled * rests.burst).min(LONGEST_ADVANCE / rests.times));
             return Ok(());
         }
         fault::before(Step::Sync);
