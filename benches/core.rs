@@ -195,7 +195,8 @@ fn floor(repo: &Path, jobs: usize) -> Duration {
     let paths = metadata(repo);
     let start = Instant::now();
     parallel(jobs, paths.len(), |index, buffer| {
-        let file = openat(CWD, &paths[index], OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).unwrap();
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOATIME;
+        let file = openat(CWD, &paths[index], flags, Mode::empty()).unwrap();
         let size = usize::try_from(rustix::fs::fstat(&file).unwrap().st_size).unwrap();
         buffer.resize(size + 1, 0);
         rustix::io::read(&file, buffer.as_mut_slice()).unwrap();
@@ -225,7 +226,8 @@ fn directory(repo: &Path, number: usize) -> PathBuf {
 }
 
 fn open(directory: &Path) -> Option<OwnedFd> {
-    openat(CWD, directory, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).ok()
+    let flags = OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOATIME;
+    openat(CWD, directory, flags, Mode::empty()).ok()
 }
 
 fn list(path: &Path, buffer: &mut Vec<u8>, mut each: impl FnMut(u64, &str)) {

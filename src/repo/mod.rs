@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{openat, Access, AtFlags, FileType, Mode as Permissions, OFlags, CWD};
 use rustix::io::{retry_on_intr, Errno};
+use rustix::path::Arg;
 use sha2::{Digest, Sha256};
 
 use self::config::{Config, LockTimeout};
@@ -167,7 +168,7 @@ impl Repo {
     /// that its checksum names. False where no repository has it.
     pub(crate) fn read_metadata(&self, object: ObjectName, buffer: &mut Vec<u8>) -> Result<bool> {
         let path = object.loose_path(self.config.mode);
-        let file = match openat(&self.objects, &path, FILE, Permissions::empty()) {
+        let file = match open_unnoticed(&self.objects, &path, FILE) {
             Ok(file) => file,
             Err(Errno::NOENT) => {
                 return self.parent().map_or(Ok(false), |parent| parent.read_metadata(object, buffer))
@@ -201,7 +202,7 @@ impl Repo {
     pub(crate) fn checksum_of(&self, object: ObjectName) -> Result<Option<Checksum>> {
         let path = object.loose_path(self.config.mode);
         let io = |error: std::io::Error| Error::io(self.path.join("objects").join(&path), error);
-        let file = match openat(&self.objects, &path, FILE, Permissions::empty()) {
+        let file = match open_unnoticed(&self.objects, &path, FILE) {
             Ok(file) => file,
             Err(Errno::NOENT) => return Ok(None),
             Err(error) => return Err(io(error.into())),
@@ -234,7 +235,7 @@ impl Repo {
     /// Opens object directory `number`; None where there is none.
     pub(crate) fn open_object_directory(&self, number: u8) -> Result<Option<OwnedFd>> {
         let name = directory_name(number);
-        match openat(&self.objects, &name, DIRECTORY, Permissions::empty()) {
+        match open_unnoticed(&self.objects, &name, DIRECTORY) {
             Ok(directory) => Ok(Some(directory)),
             Err(Errno::NOENT) => Ok(None),
             Err(error) => Err(Error::io(self.object_directory_path(number), error)),
@@ -266,6 +267,20 @@ impl Repo {
 /// The path of the mark that makes `commit` a partial one, relative to the repository.
 pub(crate) fn commitpartial_path(commit: &Checksum) -> String {
     format!("state/{commit}.commitpartial")
+}
+
+/// Opens what is there to be read, so that reading it is not written down: a time of last access is a block of inodes
+/// that the disk has to write, for each dirtree. Where we may not ask for that, it is opened all the same.
+pub(crate) fn open_unnoticed(
+    directory: &OwnedFd,
+    path: impl Arg + Copy,
+    flags: OFlags,
+) -> rustix::io::Result<OwnedFd> {
+    match openat(directory, path, flags | OFlags::NOATIME, Permissions::empty()) {
+        // Only the owner may, and root.
+        Err(Errno::PERM) => openat(directory, path, flags, Permissions::empty()),
+        other => other,
+    }
 }
 
 /// Replaces a file by one with new content, durably but for the directory's own sync; a crash leaves the one or the

@@ -10,12 +10,12 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{openat, statat, AtFlags, FileType, Mode, OFlags};
+use rustix::fs::{statat, AtFlags, FileType, OFlags};
 use rustix::io::Errno;
 
 use super::listing::{each_entry, Entry};
 use super::object::Checksum;
-use super::{read_small, Repo, DIRECTORY};
+use super::{open_unnoticed, read_small, Repo, DIRECTORY};
 use crate::control::Control;
 use crate::error::{Error, Result};
 
@@ -52,7 +52,7 @@ pub fn list(repo: &Repo, control: &Control) -> Result<Vec<Ref>> {
     let mut refs = Refs { repo, control, found: Vec::new() };
     for (kind, required) in [("heads", true), ("remotes", true), ("mirrors", false)] {
         let path = Path::new("refs").join(kind);
-        match openat(repo.directory(), &path, DIRECTORY, Mode::empty()) {
+        match open_unnoticed(repo.directory(), &path, DIRECTORY) {
             Ok(directory) => refs.list(&directory, &path)?,
             // `ostree init` makes no refs/mirrors; without the others this is half a repository.
             Err(Errno::NOENT) if !required => {}
@@ -82,7 +82,7 @@ impl Refs<'_> {
             match entry.file_type().map_err(io)? {
                 None => Ok(()),
                 Some(FileType::Directory) => {
-                    match openat(directory, entry.name, DIRECTORY, Mode::empty()) {
+                    match open_unnoticed(directory, entry.name, DIRECTORY) {
                         Ok(below) => self.list(&below, &child),
                         // Deleting the last ref in it deletes a directory.
                         Err(Errno::NOENT) => Ok(()),
@@ -107,7 +107,7 @@ impl Refs<'_> {
     fn read(&self, directory: &OwnedFd, entry: &Entry, path: &Path) -> Result<Option<Checksum>> {
         let corrupt = |reason: String| Error::corrupt(path.display(), reason);
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
-        let file = match openat(directory, entry.name, flags, Mode::empty()) {
+        let file = match open_unnoticed(directory, entry.name, flags) {
             Ok(file) => file,
             Err(Errno::NOENT) => {
                 return match statat(directory, entry.name, AtFlags::SYMLINK_NOFOLLOW) {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import re
 import shutil
@@ -18,6 +19,8 @@ import pytest
 
 import ostree_sweep
 from ostree_sweep import CancellationToken, OperationCancelled, Progress, aio
+from support import repositories
+from support.crash import FILE_SYSTEMS
 from support.samples import COMMAND, object_files, ostree
 
 if TYPE_CHECKING:
@@ -74,6 +77,29 @@ def wait_for(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < end, "it never came true"
         time.sleep(0.01)
+
+
+@pytest.mark.needs_root
+def test_reading_leaves_no_times_of_access(original: Path) -> None:
+    """For each the disk would have to write a block of inodes."""
+    system = dataclasses.replace(FILE_SYSTEMS[0], options="loop,strictatime")
+    with system.disk() as disk:
+        repo = repositories.copy(original, disk / "repo")
+        tree = disk / "tree"
+        (tree / "directory").mkdir(parents=True)
+        (tree / "directory" / "file").write_text("file")
+        ostree(f"--repo={repo}", "commit", "--branch=main", tree)
+        paths = [path for top in ("refs", "objects") for path in (repo / top).rglob("*")]
+        before = {path: path.lstat().st_atime_ns for path in paths}
+        subprocess.run([COMMAND, "prune", "--refs-only", f"--repo={repo}"], check=True)
+        left = {path: path.lstat().st_atime_ns for path in paths if path.exists()}
+        assert left == {path: before[path] for path in left}
+        assert 0 < len(left) < len(before) - FILES
+        # Others' reading is noted there.
+        ostree(f"--repo={repo}", "prune", "--refs-only", "--no-prune")
+        assert {path for path in left if path.lstat().st_atime_ns != left[path]} >= {
+            path for path in left if path.suffix == ".dirtree"
+        }
 
 
 def state_of(pid: int) -> str:
