@@ -1,8 +1,9 @@
 //! The set of objects that must stay.
 //!
 //! Commits, dirtrees and dirmetas are held with all 32 bytes: the set is also the crawl's record of what it has
-//! visited, and a collision would hide live children. Of a file only eight bytes are held; a collision there can
-//! only keep garbage. Checksums are uniform, so eight of their bytes serve as hash as they are.
+//! visited, and a collision would hide live children. Of a file only six bytes are held, beside the one that is its
+//! directory's; a collision there can only keep garbage. Checksums are uniform, so their bytes serve as hash as they
+//! are.
 
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -16,13 +17,16 @@ pub struct LiveSet {
     shards: Vec<RwLock<Shard>>,
 }
 
+/// What is held of a file's checksum. Beside ten million live files one garbage file in seven billion is kept for it.
+type Fingerprint = [u8; 6];
+
 /// The live objects of one object directory.
 #[derive(Debug, Default)]
 pub struct Shard {
     commits: HashTable<Checksum>,
     dirtrees: HashTable<Checksum>,
     dirmetas: HashTable<Checksum>,
-    files: HashTable<u64>,
+    files: HashTable<Fingerprint>,
     xattrs: HashTable<Checksum>,
     xattrs_links: HashTable<Checksum>,
 }
@@ -45,8 +49,8 @@ impl LiveSet {
             ObjectType::FileXattrs => &mut shard.xattrs,
             ObjectType::FileXattrsLink => &mut shard.xattrs_links,
             ObjectType::File => {
-                let fingerprint = hash(&checksum);
-                return insert(&mut shard.files, fingerprint, |f| *f, fingerprint);
+                let fingerprint = fingerprint(&checksum);
+                return insert(&mut shard.files, fingerprint, |other| spread(*other), spread(fingerprint));
             }
             ObjectType::PayloadLink => return false,
         };
@@ -80,8 +84,8 @@ impl Shard {
             ObjectType::FileXattrs => &self.xattrs,
             ObjectType::FileXattrsLink => &self.xattrs_links,
             ObjectType::File => {
-                let fingerprint = hash(&checksum);
-                return self.files.find(fingerprint, |f| *f == fingerprint).is_some();
+                let fingerprint = fingerprint(&checksum);
+                return self.files.find(spread(fingerprint), |found| *found == fingerprint).is_some();
             }
             ObjectType::PayloadLink => return false,
         };
@@ -90,9 +94,23 @@ impl Shard {
 }
 
 fn hash(checksum: &Checksum) -> u64 {
-    let mut fingerprint = [0; 8];
-    fingerprint.copy_from_slice(&checksum.0[8..16]);
-    u64::from_le_bytes(fingerprint)
+    let mut bytes = [0; 8];
+    bytes.copy_from_slice(&checksum.0[8..16]);
+    u64::from_le_bytes(bytes)
+}
+
+fn fingerprint(checksum: &Checksum) -> Fingerprint {
+    let mut bytes = Fingerprint::default();
+    bytes.copy_from_slice(&checksum.0[8..14]);
+    bytes
+}
+
+/// A table finds its slots by the lowest bits of a hash, and tells what is in them apart by the highest.
+fn spread(fingerprint: Fingerprint) -> u64 {
+    let mut bytes = [0; 8];
+    bytes[..6].copy_from_slice(&fingerprint);
+    bytes[6..].copy_from_slice(&fingerprint[4..]);
+    u64::from_le_bytes(bytes)
 }
 
 fn insert<T: PartialEq>(table: &mut HashTable<T>, value: T, hasher: impl Fn(&T) -> u64, hash: u64) -> bool {
