@@ -195,8 +195,7 @@ fn floor(repo: &Path, jobs: usize) -> Duration {
     let paths = metadata(repo);
     let start = Instant::now();
     parallel(jobs, paths.len(), |index, buffer| {
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOATIME;
-        let file = openat(CWD, &paths[index], flags, Mode::empty()).unwrap();
+        let file = open(&paths[index]).unwrap();
         let size = usize::try_from(rustix::fs::fstat(&file).unwrap().st_size).unwrap();
         buffer.resize(size + 1, 0);
         rustix::io::read(&file, buffer.as_mut_slice()).unwrap();
@@ -225,9 +224,8 @@ fn directory(repo: &Path, number: usize) -> PathBuf {
     repo.join(format!("objects/{number:02x}"))
 }
 
-fn open(directory: &Path) -> Option<OwnedFd> {
-    let flags = OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOATIME;
-    openat(CWD, directory, flags, Mode::empty()).ok()
+fn open(path: &Path) -> Option<OwnedFd> {
+    openat(CWD, path, OFlags::CLOEXEC | OFlags::NOATIME, Mode::empty()).ok()
 }
 
 fn list(path: &Path, buffer: &mut Vec<u8>, mut each: impl FnMut(u64, &str)) {

@@ -252,7 +252,7 @@ impl Repo {
     pub(crate) fn partial_commits(&self) -> Result<HashSet<Checksum>> {
         let mut found = self.parent().map_or(Ok(HashSet::new()), Repo::partial_commits)?;
         let path = self.path.join("state");
-        match openat(&self.directory, "state", DIRECTORY, Permissions::empty()) {
+        match open_unnoticed(&self.directory, "state", DIRECTORY) {
             Ok(state) => listing::each_entry(&state, &path, |entry| {
                 found.extend(entry.name.strip_suffix(b".commitpartial").and_then(Checksum::from_hex));
                 Ok(())
@@ -316,7 +316,7 @@ pub(crate) fn replace_file(
 
 fn read_config(directory: &OwnedFd, path: &Path) -> Result<String> {
     let config_path = path.join("config");
-    let file = openat(directory, "config", FILE, Permissions::empty()).map_err(|error| match error {
+    let file = open_unnoticed(directory, "config", FILE).map_err(|error| match error {
         Errno::NOENT => Error::NotARepo { path: path.to_owned(), reason: "it has no file 'config'".into() },
         other => Error::io(&config_path, other),
     })?;

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use rustix::fs::{openat, unlinkat, AtFlags, Mode};
+use rustix::fs::{unlinkat, AtFlags};
 use rustix::io::Errno;
 
 use super::objects::{Context, Gone};
@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 use crate::fault::{self, Step};
 use crate::mark::live_set::LiveSet;
 use crate::repo::object::{loose_path, Checksum, ObjectName, ObjectType};
-use crate::repo::{commitpartial_path, DIRECTORY};
+use crate::repo::{commitpartial_path, open_unnoticed, DIRECTORY};
 use crate::report::{Failure, PruneReport};
 
 /// Commits on their way out.
@@ -188,7 +188,7 @@ fn staging_directories(context: Context) -> Result<Vec<PathBuf>> {
     use std::os::unix::ffi::OsStrExt;
     let path = context.repo.path().join("tmp");
     let mut found = Vec::new();
-    match openat(context.repo.directory(), "tmp", DIRECTORY, Mode::empty()) {
+    match open_unnoticed(context.repo.directory(), "tmp", DIRECTORY) {
         Ok(tmp) => crate::repo::listing::each_entry(&tmp, &path, |entry| {
             if entry.name.starts_with(b"staging-") {
                 found.push(PathBuf::from("tmp").join(std::ffi::OsStr::from_bytes(entry.name)));

@@ -20,7 +20,7 @@ use crate::pruned::{Item, Reason};
 use crate::repo::config::remotes_in;
 use crate::repo::listing::{each_entry, Entry};
 use crate::repo::object::{Checksum, ObjectName, ObjectType};
-use crate::repo::{delta, read_text, DIRECTORY};
+use crate::repo::{delta, open_unnoticed, read_text, DIRECTORY};
 use crate::report::{Failure, PruneReport};
 
 const DELTAS: &str = "deltas";
@@ -131,7 +131,7 @@ fn list_directory(
     if entry.file_type().map_err(io)? != Some(FileType::Directory) {
         return Ok(());
     }
-    let directory = match openat(top, entry.name, DIRECTORY, Mode::empty()) {
+    let directory = match open_unnoticed(top, entry.name, DIRECTORY) {
         Ok(directory) => directory,
         Err(Errno::NOENT) => return Ok(()),
         Err(error) => return Err(io(error.into())),
@@ -161,7 +161,7 @@ fn remove_candidate(context: Context, candidate: &Candidate) -> Result<()> {
     if candidate.is_index {
         return unlink(&parent, candidate.name.as_bytes());
     }
-    let delta = match openat(&parent, &candidate.name, DIRECTORY, Mode::empty()) {
+    let delta = match open_unnoticed(&parent, &candidate.name, DIRECTORY) {
         Ok(delta) => delta,
         Err(Errno::NOENT) => return Ok(()),
         Err(error) => return Err(Error::io(&candidate.name, error)),
@@ -234,7 +234,7 @@ fn open(context: Context, path: &Path) -> Result<Option<OwnedFd>> {
     let mut opened: Option<OwnedFd> = None;
     for part in path {
         let parent = opened.as_ref().unwrap_or(context.repo.directory());
-        match openat(parent, part, DIRECTORY, Mode::empty()) {
+        match open_unnoticed(parent, part, DIRECTORY) {
             Ok(directory) => opened = Some(directory),
             Err(Errno::NOENT) => return Ok(None),
             Err(error) => return Err(Error::io(context.repo.path().join(path), error)),

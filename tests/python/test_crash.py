@@ -216,8 +216,10 @@ def test_the_power_fails_during_a_cleanup(
         with system.mounted(place / "image", mounted):
             trial = sysroot.copy(mounted / "sysroot")
             # Who is gentle would wait for those that sync all the time here.
-            gently = "--impact=balanced"
-            command = [COMMAND, "cleanup", "--auto", gently, "--jobs=1", f"--sysroot={trial.path}"]
+            command = [
+                *(COMMAND, "cleanup", "--auto", "--impact=balanced", "--jobs=1"),
+                f"--sysroot={trial.path}",
+            ]
             images = power_cuts(place / "image", mounted, command, INSTANTS)
         for image in images:
             with system.mounted(image, mounted):
