@@ -35,6 +35,8 @@ pub mod repo;
 pub mod report;
 mod sweep;
 pub mod sysroot;
+#[cfg(test)]
+mod test_repo;
 pub mod view;
 mod workers;
 

@@ -10,6 +10,8 @@ pub(crate) mod crawl;
 pub mod live_set;
 pub mod retention;
 pub mod roots;
+#[cfg(test)]
+mod tests;
 mod xattrs;
 
 use std::collections::HashSet;
@@ -20,7 +22,7 @@ use self::census::{Census, Record};
 use self::crawl::{crawl, read_all};
 use self::live_set::LiveSet;
 use self::retention::{Keep, Retention};
-use self::roots::{History, Start};
+use self::roots::{History, Root, Start};
 use crate::control::{Control, Phase};
 use crate::error::{Error, Result};
 use crate::fault;
@@ -275,11 +277,8 @@ impl<'a> Mark<'a> {
         let keep = Keep::ALONE;
         let starts: Vec<_> =
             commits.iter().map(|commit| Start { commit: *commit, keep, required_by: None }).collect();
-        let Self { repo, retention, crew, control, live, history, partial, .. } = self;
-        let roots = history.follow(repo, &starts, None, partial, live, control)?;
-        if !retention.commit_only {
-            crawl(repo, live, roots, *crew, control)?;
-        }
+        let roots = self.history.follow(self.repo, &starts, None, &self.partial, &self.live, self.control)?;
+        self.reach(roots)?;
         Ok(())
     }
 
@@ -357,29 +356,50 @@ impl<'a> Mark<'a> {
 
     /// Marks the commits that `starts` lead to, and all that these reach.
     fn follow(&mut self, starts: &[Start], partial: &HashSet<Checksum>) -> Result<()> {
-        let Self { repo, retention, crew, control, live, history, missing, absent, plan, .. } = self;
+        let Self { repo, retention, control, live, history, plan, .. } = self;
         let mut roots = history.follow(repo, starts, retention.deleted, partial, live, control)?;
         if let Some(plan) = plan {
             roots.retain(|root| root.partial || !take_back(plan, root.commit, live));
         }
+        let (missing, absent) = self.reach(roots)?;
+        self.missing.extend(missing);
+        self.absent.extend(absent);
+        Ok(())
+    }
+
+    /// Marks all that `roots` reach; returns what was not found of whole commits, and of partial ones.
+    fn reach(&self, roots: Vec<Root>) -> Result<(Vec<ObjectName>, Vec<ObjectName>)> {
+        let Self { repo, retention, crew, control, live, .. } = self;
         if retention.commit_only {
-            return Ok(());
+            return Ok((Vec::new(), Vec::new()));
         }
         if control.snapshot().phase == Phase::Roots {
             control.enter(Phase::Crawl, 0);
         }
         // Whole commits first: what they reach must be there even if a partial commit reaches it too.
         let (incomplete, whole): (Vec<_>, Vec<_>) = roots.into_iter().partition(|root| root.partial);
-        missing.extend(crawl(repo, live, whole, *crew, control)?);
-        absent.extend(crawl(repo, live, incomplete, *crew, control)?);
-        if repo.config().mode == Mode::BareSplitXattrs {
-            xattrs::mark(repo, live, *crew, control)?;
-        }
-        Ok(())
+        let missing = crawl(repo, live, whole, *crew, control)?;
+        let absent = crawl(repo, live, incomplete, *crew, control)?;
+        self.mark_attributes()?;
+        Ok((missing, absent))
     }
 
+    /// Reads live objects that were not found before, and marks all that they reach; returns what is still not found.
     fn read(&self, objects: Vec<ObjectName>) -> Result<Vec<ObjectName>> {
-        read_all(self.repo, &self.live, objects, self.crew, self.control)
+        if objects.is_empty() {
+            return Ok(objects);
+        }
+        let missing = read_all(self.repo, &self.live, objects, self.crew, self.control)?;
+        self.mark_attributes()?;
+        Ok(missing)
+    }
+
+    /// Marks the extended attributes of live files, where they are objects.
+    fn mark_attributes(&self) -> Result<()> {
+        if self.repo.config().mode == Mode::BareSplitXattrs {
+            xattrs::mark(self.repo, &self.live, self.crew, self.control)?;
+        }
+        Ok(())
     }
 }
 
