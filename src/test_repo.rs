@@ -12,7 +12,7 @@ use crate::pace::Pace;
 use crate::repo::config::Mode;
 use crate::repo::listing::each_entry;
 use crate::repo::object::{Checksum, ObjectName, ObjectType};
-use crate::repo::Repo;
+use crate::repo::{commitpartial_path, Repo};
 use crate::workers::Crew;
 
 /// The modes that libostree writes.
@@ -66,9 +66,48 @@ impl TestRepo {
         checksum(&self.ostree(&["commit", "--branch", branch, tree.path().to_str().unwrap()]))
     }
 
+    /// Commits a tree of so many directories to a branch. No two have the same metadata, and in each is a file.
+    pub fn commit_wide(&self, branch: &str, directories: u32) -> Checksum {
+        use std::os::unix::fs::PermissionsExt;
+        let tree = tempfile::tempdir_in(self.place.path()).unwrap();
+        let mut paths = vec![tree.path().to_owned()];
+        for number in 1..directories {
+            let parent = &paths[(number as usize - 1) / 6];
+            paths.push(parent.join(number.to_string()));
+            std::fs::create_dir(&paths[number as usize]).unwrap();
+        }
+        for (number, path) in (0..).zip(&paths) {
+            std::fs::write(path.join("file"), format!("{branch} {number}")).unwrap();
+            std::fs::set_permissions(
+                path,
+                PermissionsExt::from_mode(0o700 + number % 64 + number / 64 * 0o1000),
+            )
+            .unwrap();
+        }
+        checksum(&self.ostree(&["commit", "--branch", branch, tree.path().to_str().unwrap()]))
+    }
+
     /// Deletes a ref.
     pub fn drop_ref(&self, name: &str) {
         self.ostree(&["refs", "--delete", name]);
+    }
+
+    /// Marks a commit as partial.
+    pub fn mark_partial(&self, commit: Checksum) {
+        std::fs::write(self.path().join(commitpartial_path(&commit)), "").unwrap();
+    }
+
+    /// Removes that mark.
+    pub fn unmark_partial(&self, commit: Checksum) {
+        rustix::fs::unlink(self.path().join(commitpartial_path(&commit))).unwrap();
+    }
+
+    /// The dirtree of a directory of a commit.
+    pub fn dirtree_at(&self, commit: Checksum, path: &str) -> ObjectName {
+        let line = self.ostree(&["ls", "-d", "-C", &commit.to_string(), path]);
+        let sums: Vec<_> =
+            line.split_whitespace().filter_map(|word| Checksum::from_hex(word.as_bytes())).collect();
+        ObjectName::new(sums[0], ObjectType::DirTree)
     }
 
     /// The file of an object.
@@ -126,4 +165,68 @@ pub(crate) fn with_crew<T>(repo: &Repo, jobs: usize, work: impl FnOnce(Crew, &Co
     let effort = Effort { jobs: jobs.try_into().ok(), ..Effort::new(Impact::Full) };
     let pace = Pace::new(&effort, repo.directory(), &control);
     work(pace.crew(), &control)
+}
+
+/// Numbers that look like chance and are the same in each run.
+pub(crate) struct Dice(pub u64);
+
+impl Dice {
+    /// A number below `count`.
+    pub fn below(&mut self, count: usize) -> usize {
+        // Knuth's MMIX; the high bits are the good ones.
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(self.0 >> 33).unwrap() % count
+    }
+}
+
+/// What may become of an object's file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Damage {
+    Missing,
+    Empty,
+    CutShort,
+    OfAnother,
+    Directory,
+    Symlink,
+    Fifo,
+}
+
+impl Damage {
+    pub const ALL: [Self; 7] = [
+        Self::Missing,
+        Self::Empty,
+        Self::CutShort,
+        Self::OfAnother,
+        Self::Directory,
+        Self::Symlink,
+        Self::Fifo,
+    ];
+
+    /// Damages `object`, calls `work`, and puts the file back.
+    pub fn during<T>(self, repo: &TestRepo, object: ObjectName, work: impl FnOnce() -> T) -> T {
+        use rustix::fs::{mknodat, FileType, Mode, CWD};
+        let place = tempfile::tempdir_in(repo.place.path()).unwrap();
+        let (path, aside) = (repo.file_of(object), place.path().join("aside"));
+        std::fs::rename(&path, &aside).unwrap();
+        let content = std::fs::read(&aside).unwrap();
+        match self {
+            Self::Missing => {}
+            Self::Empty => std::fs::write(&path, "").unwrap(),
+            Self::CutShort => std::fs::write(&path, &content[..content.len() / 2]).unwrap(),
+            Self::OfAnother => {
+                let mut others = repo.of_kind(object.kind).into_iter();
+                let other = others.find(|other| other.checksum != object.checksum).unwrap();
+                std::fs::copy(repo.file_of(other), &path).map(drop).unwrap();
+            }
+            Self::Directory => std::fs::create_dir(&path).unwrap(),
+            Self::Symlink => std::os::unix::fs::symlink(&aside, &path).unwrap(),
+            Self::Fifo => mknodat(CWD, &path, FileType::Fifo, Mode::RUSR, 0).unwrap(),
+        }
+        let result = work();
+        if self != Self::Missing {
+            std::fs::rename(&path, place.path().join("damaged")).unwrap();
+        }
+        std::fs::rename(&aside, &path).unwrap();
+        result
+    }
 }

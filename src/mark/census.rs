@@ -281,16 +281,4 @@ fn is_local(statfs: &StatFs) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_stamp_of_this_very_tick_is_not_settled() {
-        let stamp = |time| Some(Stamp { mtime: time, ctime: time });
-        assert!(is_settled(stamp((5, 1)), (5, 2)));
-        assert!(!is_settled(stamp((5, 2)), (5, 2)));
-        assert!(!is_settled(stamp((5, 3)), (5, 2)));
-        assert!(!is_settled(stamp((4, 0)), (5, 2)), "whole seconds can't be told from a coarse file system");
-        assert!(is_settled(None, (5, 2)));
-    }
-}
+mod tests;

@@ -231,3 +231,6 @@ impl Pool {
         state.error.map_or(Ok(()), Err)
     }
 }
+
+#[cfg(test)]
+mod tests;

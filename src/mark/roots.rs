@@ -175,3 +175,6 @@ impl History {
         Ok(roots)
     }
 }
+
+#[cfg(test)]
+mod tests;

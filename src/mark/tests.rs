@@ -1,6 +1,6 @@
 use super::*;
 use crate::prune::Alone;
-use crate::test_repo::{with_crew, TestRepo, MODES};
+use crate::test_repo::{with_crew, Damage, TestRepo, MODES};
 
 /// A live commit and one without a ref; they share a directory.
 fn repo_with_garbage(mode: &str) -> (TestRepo, Checksum) {
@@ -56,4 +56,88 @@ fn a_directory_that_comes_late_keeps_all_that_it_reaches() {
             });
         }
     }
+}
+
+#[test]
+fn what_a_whole_commit_shares_with_a_partial_one_must_be_there() {
+    for (whole, partial) in [("a", "b"), ("b", "a")] {
+        let files = TestRepo::new("bare");
+        files.commit(whole, &[("shared/file", "1"), ("own", "2")]);
+        let of_partial = files.commit(partial, &[("shared/file", "1"), ("apart/file", "3")]);
+        files.mark_partial(of_partial);
+        let (repo, retention) = (files.open(), tips());
+        let directory = |name: &str| files.dirtree_at(of_partial, name);
+        let look = || {
+            with_crew(&repo, 2, |crew, control| {
+                let mut mark = Mark::new(&repo, &retention, crew, control);
+                mark.look_first(&mut Alone)?;
+                mark.wait_for_missing()
+            })
+        };
+        Damage::Missing.during(&files, directory("/apart"), || look().unwrap());
+        for object in [directory("/shared"), directory("/apart")] {
+            let damage = if object == directory("/shared") { Damage::Missing } else { Damage::CutShort };
+            let error = damage.during(&files, object, || look().unwrap_err().to_string());
+            assert!(error.contains(&object.checksum.to_string()), "{error}");
+        }
+    }
+}
+
+/// A partial commit that lacks a directory, and a mark that has looked once.
+fn with_absent_directory(work: impl FnOnce(&TestRepo, Checksum, ObjectName, &mut Mark, &dyn Fn())) {
+    let files = TestRepo::new("bare");
+    let commit = files.commit("main", &[("late/deep/file", "1"), ("late/file", "2"), ("there", "3")]);
+    files.mark_partial(commit);
+    let directory = files.dirtree_at(commit, "/late");
+    let (path, aside) = (files.file_of(directory), files.path().join("aside"));
+    std::fs::rename(&path, &aside).unwrap();
+    let (repo, retention) = (files.open(), tips());
+    with_crew(&repo, 2, |crew, control| {
+        let mut mark = Mark::new(&repo, &retention, crew, control);
+        mark.look_first(&mut Alone).unwrap();
+        mark.look_again(&mut Alone).unwrap();
+        assert!(!garbage_of(&mark, &files).is_empty());
+        work(&files, commit, directory, &mut mark, &|| std::fs::rename(&aside, &path).unwrap());
+    });
+}
+
+#[test]
+fn a_partial_commit_keeps_what_comes_later() {
+    with_absent_directory(|files, _, _, mark, arrive| {
+        arrive();
+        mark.look_again(&mut Alone).unwrap();
+        assert_eq!(garbage_of(mark, files), []);
+    });
+}
+
+#[test]
+fn a_partial_commit_that_was_completed_must_be_whole() {
+    with_absent_directory(|files, commit, directory, mark, arrive| {
+        files.unmark_partial(commit);
+        let error = mark.look_again(&mut Alone).unwrap_err().to_string();
+        assert!(error.contains(&directory.to_string()), "{error}");
+        arrive();
+    });
+    with_absent_directory(|files, commit, _, mark, arrive| {
+        arrive();
+        files.unmark_partial(commit);
+        mark.look_again(&mut Alone).unwrap();
+        assert_eq!(garbage_of(mark, files), []);
+    });
+}
+
+#[test]
+fn a_commit_that_is_back_after_its_deletion_is_as_good_as_new() {
+    let (files, commit) = repo_with_garbage("bare");
+    let (repo, retention) = (files.open(), tips());
+    with_crew(&repo, 1, |crew, control| {
+        let mut mark = Mark::new(&repo, &retention, crew, control);
+        mark.look_first(&mut Alone).unwrap();
+        assert_eq!(mark.garbage_commits(), [commit]);
+        Damage::Missing.during(&files, ObjectName::new(commit, ObjectType::Commit), || {
+            mark.forget(&[commit]);
+        });
+        mark.look_again(&mut Alone).unwrap();
+        assert_eq!(garbage_of(&mark, &files), []);
+    });
 }
