@@ -72,7 +72,9 @@ fn starts_keep_what_each_of_them_keeps_whatever_their_order() {
             })
             .collect();
         for start in 0..nodes.len() {
-            keeps.iter().for_each(|keep| check(&[(start, *keep)]));
+            for keep in &keeps {
+                check(&[(start, *keep)]);
+            }
         }
         for _ in 0..2000 {
             let starts: Vec<_> = (0..2 + dice.below(2))
