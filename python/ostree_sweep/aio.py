@@ -1,19 +1,21 @@
 """The package's calls for asyncio: the same names, arguments and errors as in `ostree_sweep`, awaitable.
 
 The work runs in a thread of its own. Cancelling the task cancels the work and waits until it has stopped and
-every lock is free. `progress` is called in the event loop's thread, so what it raises goes to the loop's
-exception handler; `cancellable` and `names` are called in the work's thread.
+every lock is free. The `OperationCancelled` with the report of what was done is then the `__cause__` of the
+`CancelledError`; a call that its own `cancellable` stops raises the `OperationCancelled` itself.
+
+`progress` is called in the event loop's thread, so what it raises goes to the loop's exception handler;
+`cancellable` and `items` are called in the work's thread.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import functools
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Callable, TypeVar, cast
 
-from . import api, views
+from . import api, checks, views
 from .cancellation import CancellationToken
 
 if TYPE_CHECKING:
@@ -62,6 +64,7 @@ class _TaskCancellable:
 async def _run(
     work: Callable[..., _Report], cancellable: Cancellable | None, progress: ProgressCallback | None
 ) -> _Report:
+    checks.callback("progress", progress)
     loop = asyncio.get_running_loop()
     stop = _TaskCancellable(cancellable)
     callbacks: dict[str, Any] = {"cancellable": stop}
@@ -76,14 +79,18 @@ async def _run(
     thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ostree-sweep")
     try:
         running = loop.run_in_executor(thread, functools.partial(work, **callbacks))
-        try:
-            return await asyncio.shield(running)
-        except asyncio.CancelledError:
-            stop.task.cancel()
-            while not running.done():
-                with contextlib.suppress(asyncio.CancelledError):
-                    await asyncio.wait([running])
-            raise
+        cancelled: asyncio.CancelledError | None = None
+        while not running.done():
+            try:
+                # Not `shield`: Python 3.14 logs what a shielded future raises after its task was cancelled.
+                await asyncio.wait([running])
+            except asyncio.CancelledError as error:  # noqa: PERF203 - each waits for the work all the same
+                stop.task.cancel()
+                cancelled = error
+        if cancelled is not None:
+            # Asked for, or asyncio would log that nobody retrieved it.
+            raise cancelled from running.exception()
+        return running.result()
     finally:
         # The work is done, so this takes no time, and leaves no thread behind.
         thread.shutdown(wait=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Callable, TypeVar, cast
 
+from . import checks
 from .errors import OperationCancelled, PartialCleanupError
 from .progress import Throttle
 from .reports import PrunedItem, PruneReport
@@ -50,6 +51,8 @@ def run(
     Raises:
         OperationCancelled: the cancellable said so; its report is a result of ours too.
     """
+    checks.callback("progress", progress)
+    checks.callback("items", items)
     paced = None if progress is None else Throttle(progress)
     callbacks: Callbacks = {
         "cancelled": None if cancellable is None else cancellable.is_cancelled,
