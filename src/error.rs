@@ -39,7 +39,7 @@ pub enum Error {
     #[error("plan: {0}")]
     StalePlan(String),
     /// A lock stayed busy for as long as we were told to wait.
-    #[error("Locking {} failed: another process holds the lock (waited {waited_s:.0} s)", .path.display())]
+    #[error("cannot lock {}: still locked after {waited_s:.1} s", .path.display())]
     LockTimeout {
         /// The lock file.
         path: PathBuf,

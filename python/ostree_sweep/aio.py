@@ -64,7 +64,7 @@ class _TaskCancellable:
 async def _run(
     work: Callable[..., _Report], cancellable: Cancellable | None, progress: ProgressCallback | None
 ) -> _Report:
-    checks.callback("progress", progress)
+    checks.callbacks(cancellable, progress)
     loop = asyncio.get_running_loop()
     stop = _TaskCancellable(cancellable)
     callbacks: dict[str, Any] = {"cancellable": stop}

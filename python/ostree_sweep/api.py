@@ -29,7 +29,7 @@ import os
 from functools import partial
 from typing import TYPE_CHECKING, Callable, TypeVar
 
-from . import log
+from . import checks, log
 from .errors import StalePlanError
 from .plans import PlanPlaces, PrunePlan, prune_plan
 from .progress import Progress, ProgressCallback
@@ -94,6 +94,9 @@ def auto_cleanup(
     Raises:
         OSError, OstreeSweepError, ValueError: see the module.
     """
+    effort = effort_of(impact, jobs, unlinks_per_s, time_budget_s, lock_timeout_s, lock_slice_s)
+    checks.callbacks(cancellable, progress, items)
+    _check_bounds(max_freed, dry_run)
     if _stamp(sysroot, stamp).read() is None:
         if progress is not None:
             progress(Progress("done", 0, 0, 0))
@@ -108,7 +111,7 @@ def auto_cleanup(
         stamp=stamp,
         max_freed=max_freed,
         dry_run=dry_run,
-        effort=effort_of(impact, jobs, unlinks_per_s, time_budget_s, lock_timeout_s, lock_slice_s),
+        effort=effort,
         items=items,
         cancellable=cancellable,
         progress=progress,
@@ -147,16 +150,19 @@ def cleanup(
     Raises:
         OSError, OstreeSweepError, ValueError: see the module.
     """
+    effort = effort_of(impact, jobs, unlinks_per_s, time_budget_s, lock_timeout_s, lock_slice_s)
+    checks.callbacks(cancellable, progress, items)
+    _check_bounds(max_freed, dry_run)
     return _clean_up(
         sysroot,
         None,
         None,
-        PlanPlaces(sysroot).snapshot(),
+        PlanPlaces(checks.path("sysroot", sysroot)).snapshot(),
         must_cover=True,
         stamp=stamp,
         max_freed=max_freed,
         dry_run=dry_run,
-        effort=effort_of(impact, jobs, unlinks_per_s, time_budget_s, lock_timeout_s, lock_slice_s),
+        effort=effort,
         items=items,
         cancellable=cancellable,
         progress=progress,
@@ -191,22 +197,22 @@ def plan(
     Raises:
         OSError, OstreeSweepError, ValueError: see the module.
     """
+    effort = effort_of(impact, jobs, lock_timeout_s=lock_timeout_s)
+    root, file = checks.path("sysroot", sysroot), checks.optional_path("output", output)
     from . import core
 
-    effort = effort_of(impact, jobs, lock_timeout_s=lock_timeout_s)
     if repo is not None:
-        work = partial(
-            core.plan_repo, os.path.abspath(repo), retention=core_retention(**retention), effort=effort
-        )
+        place = os.path.abspath(checks.path("repo", repo))
+        work = partial(core.plan_repo, place, retention=core_retention(**retention), effort=effort)
     elif retention:
-        raise ValueError("what to keep can be said for a repository only")
+        raise ValueError(f"{next(iter(retention))} needs repo: a sysroot's deployments say what is kept")
     else:
-        work = partial(core.plan_sysroot, os.path.abspath(sysroot), effort=effort)
+        work = partial(core.plan_sysroot, os.path.abspath(root), effort=effort)
 
     def kept(made: Plan) -> PrunePlan:
         path = None
-        if output is not None:
-            path = os.path.abspath(output)
+        if file is not None:
+            path = os.path.abspath(file)
             made.write(path)
         elif repo is None:
             path = PlanPlaces(sysroot).write(made)
@@ -250,17 +256,18 @@ def apply(
         StalePlanError: the plan is damaged, not to be trusted, or was made for another repository.
         OSError, OstreeSweepError, ValueError: see the module.
     """
-    path = plan.path if isinstance(plan, PrunePlan) else plan
+    effort = effort_of(impact, jobs, unlinks_per_s, time_budget_s, lock_timeout_s, lock_slice_s)
+    checks.callbacks(cancellable, progress)
+    _check_bounds(max_freed, dry_run)
+    path = plan.path if isinstance(plan, PrunePlan) else checks.path("plan", plan)
     if path is None:
-        raise ValueError("the plan is kept in no file")
-    if max_freed is not None and dry_run:
-        raise ValueError("Cannot specify both --max-freed and --dry-run")
+        raise ValueError("plan must be kept in a file: plan() was called with repo and without output")
     from . import core
 
     loaded = core.Plan.read(path)
     found = prune_plan(loaded.summary(), os.fspath(path))
     if found.sysroot is not None:
-        root = found.sysroot if sysroot is None else sysroot
+        root = found.sysroot if sysroot is None else checks.path("sysroot", sysroot)
         return _clean_up(
             root,
             loaded,
@@ -270,7 +277,7 @@ def apply(
             stamp=stamp,
             max_freed=max_freed,
             dry_run=dry_run,
-            effort=effort_of(impact, jobs, unlinks_per_s, time_budget_s, lock_timeout_s, lock_slice_s),
+            effort=effort,
             cancellable=cancellable,
             progress=progress,
         )
@@ -280,7 +287,7 @@ def apply(
         plan=loaded,
         max_freed=max_freed,
         dry_run=dry_run,
-        effort=effort_of(impact, jobs, unlinks_per_s, time_budget_s, lock_timeout_s, lock_slice_s),
+        effort=effort,
     )
     return _logged(run(work, prune_report, cancellable, progress), found.repo)
 
@@ -343,18 +350,22 @@ def prune(
     Raises:
         OSError, OstreeSweepError, ValueError: see the module.
     """
+    effort = effort_of(impact, jobs, unlinks_per_s, time_budget_s, lock_timeout_s, lock_slice_s)
+    checks.callbacks(cancellable, progress, items)
+    _check_bounds(max_freed, dry_run)
+    checks.flag("static_deltas_only", static_deltas_only)
+    checks.optional_text("delete_commit", delete_commit)
     if delete_commit is not None and dry_run:
-        raise ValueError("Cannot specify both --delete-commit and --no-prune")
+        raise ValueError("delete_commit can't be combined with dry_run")
     if static_deltas_only and delete_commit is None:
-        raise ValueError("--static-deltas-only requires --delete-commit")
-    if max_freed is not None and dry_run:
-        raise ValueError("Cannot specify both --max-freed and --no-prune")
+        raise ValueError("static_deltas_only needs delete_commit")
+    place = checks.path("repo", repo)
     retention = core_retention(
         refs_only=refs_only,
         depth=depth,
         commit_only=commit_only,
         keep_younger_than=keep_younger_than,
-        retain_branch_depth=retain_branch_depth or {},
+        retain_branch_depth={} if retain_branch_depth is None else retain_branch_depth,
         only_branches=only_branches,
         exclude_refs=exclude_refs,
         protect_commits=protect_commits,
@@ -365,19 +376,28 @@ def prune(
 
     work = partial(
         core.prune,
-        repo,
+        place,
         retention=retention,
         delete_commit=None if static_deltas_only else delete_commit,
         deltas_of=delete_commit if static_deltas_only else None,
         max_freed=max_freed,
         dry_run=dry_run,
-        effort=effort_of(impact, jobs, unlinks_per_s, time_budget_s, lock_timeout_s, lock_slice_s),
+        effort=effort,
     )
-    return _logged(run(work, prune_report, cancellable, progress, items), repo)
+    return _logged(run(work, prune_report, cancellable, progress, items), place)
+
+
+def _check_bounds(max_freed: int | None, dry_run: bool) -> None:
+    checks.optional_whole("max_freed", max_freed, 0, 2**64 - 1)
+    checks.flag("dry_run", dry_run)
+    if max_freed is not None and dry_run:
+        raise ValueError("max_freed can't be combined with dry_run")
 
 
 def _stamp(sysroot: str | os.PathLike[str], path: str | os.PathLike[str] | None) -> CleanupStamp:
-    return CleanupStamp.for_sysroot(sysroot) if path is None else CleanupStamp(path)
+    """The stamp of a sysroot that is one, wherever that stamp is."""
+    own = CleanupStamp.for_sysroot(checks.path("sysroot", sysroot))
+    return own if path is None else CleanupStamp(checks.path("stamp", path))
 
 
 def _own_plan(places: PlanPlaces) -> tuple[Plan | None, str | None]:
@@ -412,8 +432,6 @@ def _clean_up(
 
     Both only if they still are what they were: the plans are `known`.
     """
-    if max_freed is not None and dry_run:
-        raise ValueError("Cannot specify both --max-freed and --dry-run")
     requested = _stamp(sysroot, stamp)
     found = requested.read()
     from . import core

@@ -1,4 +1,22 @@
-"""What the package raises of its own. Input/output errors stay `OSError`, with `errno` and `filename` set."""
+"""What the package raises of its own, and what each error tells.
+
+| class | also | `errno` | `filename` | `report` |
+|---|---|---|---|---|
+| `NotARepoError` | `FileNotFoundError` | `ENOENT` | the path that was given | |
+| `LockTimeoutError` | `BlockingIOError` | `EAGAIN` | the lock file | what was done |
+| `UnsupportedRepoError` | | | | what was done |
+| `CorruptRepoError` | | | | what was done |
+| `StalePlanError` | | | | |
+| `PartialCleanupError` | | | | what was done |
+| `OperationCancelled` | | | | what was done |
+| `OstreeSweepError` | | | | what was done |
+| `OSError` and its classes | | the kernel's: `EACCES`, `ENOSPC`, `EROFS` | the file | what was done |
+
+`report` is a `CleanupReport` after a cleanup, a `PruneReport` after a prune; None: nothing was deleted yet.
+An `OSError` that Python raised itself has no such attribute.
+
+A `LockTimeoutError` is no `TimeoutError`: that is what `asyncio.wait_for` raises for its own deadline.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +27,25 @@ if TYPE_CHECKING:
 
 
 class OstreeSweepError(Exception):
-    """The root of the package's errors, and libostree's own errors."""
+    """The root of the package's errors, and libostree's own errors.
+
+    Attributes:
+        report: what was done before the error, by a cleanup a `CleanupReport`; None: nothing was deleted.
+    """
+
+    report: PruneReport | None = None
 
 
-class NotARepoError(OstreeSweepError):
-    """The path is no OSTree repository."""
+class NotARepoError(OstreeSweepError, FileNotFoundError):
+    """The path leads to no OSTree repository, or to no sysroot.
+
+    Attributes:
+        errno: `ENOENT`.
+        filename: the path.
+    """
+
+    def __str__(self) -> str:
+        return self.strerror or super().__str__()
 
 
 class UnsupportedRepoError(OstreeSweepError):
@@ -39,8 +71,19 @@ class StalePlanError(OstreeSweepError):
     """A plan can't be used: it is damaged, not to be trusted, or was made for another repository."""
 
 
-class LockTimeoutError(OstreeSweepError, TimeoutError):
-    """Another process kept the repository's or the sysroot's lock for longer than we were to wait."""
+class LockTimeoutError(OstreeSweepError, BlockingIOError):
+    """The repository's or the sysroot's lock stayed busy for `lock_timeout_s`.
+
+    The message names the processes that hold it, as far as the caller may see them. This process may be one,
+    after `OSTree.Repo.lock_push` or `OSTree.Sysroot.lock`. It is no `TimeoutError`.
+
+    Attributes:
+        errno: `EAGAIN`.
+        filename: the lock file; None: libostree waited for it and did not say which.
+    """
+
+    def __str__(self) -> str:
+        return self.strerror or super().__str__()
 
 
 class PartialCleanupError(OstreeSweepError):
@@ -49,6 +92,8 @@ class PartialCleanupError(OstreeSweepError):
     Attributes:
         report: what was done; `report.failures` names every item that is left.
     """
+
+    report: PruneReport
 
     def __init__(self, report: PruneReport) -> None:
         super().__init__(report)
@@ -64,7 +109,8 @@ class OperationCancelled(OstreeSweepError):  # noqa: N818 - named for what happe
     """The work was cancelled and has stopped; no lock is held any more.
 
     Attributes:
-        report: what was done until then; None where it was stopped before anything could be deleted.
+        report: what was done until then, by a cleanup a `CleanupReport`; None where it was stopped before
+            anything could be deleted.
     """
 
     def __init__(self, report: PruneReport | None = None) -> None:

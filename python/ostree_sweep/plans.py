@@ -148,8 +148,8 @@ class PlanPlaces:
     """
 
     def __init__(self, sysroot: str | os.PathLike[str]) -> None:
-        is_running = os.path.samefile(sysroot, "/")
         self._physical = physical_root(sysroot)
+        is_running = os.path.samefile(sysroot, "/")
         lasting = os.path.join(self._physical, "ostree/sweep.plan")
         self.paths = (_RUNTIME_PLACE, lasting) if is_running else (lasting,)
 

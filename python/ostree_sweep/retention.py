@@ -19,7 +19,11 @@ import dataclasses
 import datetime as dt
 import os
 import sys
-from typing import TYPE_CHECKING, Any, Union
+from functools import partial
+from typing import TYPE_CHECKING, Any, Callable, Union
+
+from . import checks
+from .frozen import FrozenDict
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -48,14 +52,18 @@ class Keep:
     depth: int = ALL
     younger_than: Date | None = None
 
+    def __post_init__(self) -> None:
+        checks.depth("depth", self.depth)
+        checks.optional_date("younger_than", self.younger_than)
+        if self.younger_than is not None:
+            seconds(self.younger_than)
+
     def as_tuple(self) -> tuple[int, int | None]:
         """The form that the core takes: `(depth, seconds since 1970)`.
 
         Raises:
-            ValueError: the depth is out of range, or the date can't be parsed, or lies before 1970.
+            ValueError: the date can't be parsed, or lies before 1970.
         """
-        if not ALL <= self.depth < 2**32:
-            raise ValueError(f"depth must be -1 or more, and less than 2**32, not {self.depth}")
         return (self.depth, None if self.younger_than is None else seconds(self.younger_than))
 
 
@@ -70,6 +78,12 @@ class Policy:
 
     refs: Mapping[str, Keep]
     default: Keep | None = None
+
+    def __post_init__(self) -> None:
+        checks.by_ref("refs", self.refs, partial(checks.instance, kind=Keep))
+        if self.default is not None:
+            checks.instance("default", self.default, Keep)
+        object.__setattr__(self, "refs", FrozenDict(self.refs))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Policy:
@@ -140,7 +154,7 @@ def seconds(date: Date) -> int:
 
         return core.parse_date(date)
     value = date.timestamp() if isinstance(date, dt.datetime) else date
-    if isinstance(date, bool) or not isinstance(value, (int, float)) or value < 0:
+    if not 0 <= value < 2**63:
         raise ValueError(f"Could not parse '{date}'")
     return int(value)
 
@@ -162,12 +176,31 @@ if TYPE_CHECKING:
         policy: Policy | None
 
 
+_CHECKS: dict[str, Callable[[str, object], object]] = {
+    "refs_only": checks.flag,
+    "commit_only": checks.flag,
+    "depth": checks.depth,
+    "retain_branch_depth": partial(checks.by_ref, check=checks.depth),
+    "only_branches": checks.texts,
+    "exclude_refs": checks.texts,
+    "protect_commits": checks.texts,
+    "keep_younger_than": checks.optional_date,
+    "keep_unreferenced_younger_than": checks.optional_date,
+}
+
+
 def core_retention(**options: Unpack[RetentionOptions]) -> _Retention:
     """What to keep in the form that the core takes.
 
     Raises:
-        ValueError: the options contradict each other.
+        TypeError: an option's value is of the wrong type.
+        ValueError: it makes no sense, or the options contradict each other.
     """
+    for name, value in options.items():
+        if name in _CHECKS:
+            _CHECKS[name](name, value)
+    if options.get("policy") is not None:
+        checks.instance("policy", options["policy"], Policy)
     kept = rules(
         refs_only=options.get("refs_only", False),
         depth=options.get("depth", ALL),

@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+from . import checks
 from .plans import ObjectTotal
 from .work import effort_of, run
 
@@ -133,10 +134,11 @@ def usage(
     Raises:
         OSError, OstreeSweepError, ValueError: see the module.
     """
+    path, is_sysroot = _place(repo, sysroot)
+    checks.depth("depth", depth)
+    effort = effort_of("balanced", None, lock_timeout_s=lock_timeout_s)
     from . import core
 
-    path, is_sysroot = _place(repo, sysroot)
-    effort = effort_of("balanced", None, lock_timeout_s=lock_timeout_s)
     work = partial(core.usage, path, is_sysroot=is_sysroot, depth=depth, effort=effort)
     return run(work, _usage, cancellable, progress)
 
@@ -161,10 +163,12 @@ def why(
     Raises:
         OSError, OstreeSweepError, ValueError: see the module.
     """
+    checks.text("object_name", object_name)
+    path, is_sysroot = _place(repo, sysroot)
+    checks.depth("depth", depth)
+    effort = effort_of("balanced", None, lock_timeout_s=lock_timeout_s)
     from . import core
 
-    path, is_sysroot = _place(repo, sysroot)
-    effort = effort_of("balanced", None, lock_timeout_s=lock_timeout_s)
     work = partial(core.why, path, name=object_name, is_sysroot=is_sysroot, depth=depth, effort=effort)
     return run(work, _explanation, cancellable, progress)
 
@@ -199,12 +203,10 @@ def _explanation(found: _Why) -> Explanation:
     )
 
 
-def _place(
-    repo: str | os.PathLike[str] | None, sysroot: str | os.PathLike[str] | None
-) -> tuple[str | os.PathLike[str], bool]:
+def _place(repo: str | os.PathLike[str] | None, sysroot: str | os.PathLike[str] | None) -> tuple[str, bool]:
     """The place to look at, and whether it is a sysroot."""
     if repo is not None and sysroot is None:
-        return repo, False
+        return checks.path("repo", repo), False
     if sysroot is not None and repo is None:
-        return os.path.abspath(sysroot), True
-    raise ValueError("either a repository or a sysroot is to be named")
+        return os.path.abspath(checks.path("sysroot", sysroot)), True
+    raise ValueError("either repo or sysroot must be given, and not both")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Callable, TypeVar, cast
 
 from . import checks
-from .errors import OperationCancelled, PartialCleanupError
+from .errors import LockTimeoutError, OperationCancelled, OstreeSweepError, PartialCleanupError
 from .progress import Throttle
 from .reports import PrunedItem, PruneReport
 
@@ -28,7 +29,19 @@ def effort_of(
     lock_timeout_s: float | None = None,
     lock_slice_s: float = 0.1,
 ) -> Effort:
-    """What the core calls an effort: the arguments that most calls have in common."""
+    """What the core calls an effort: the arguments that most calls have in common.
+
+    Raises:
+        TypeError, ValueError: one of them makes no sense.
+    """
+    checks.impact(impact)
+    checks.optional_whole("jobs", jobs, 1, 256)
+    checks.optional_whole("unlinks_per_s", unlinks_per_s, 1, 2**32 - 1)
+    checks.optional_seconds("time_budget_s", time_budget_s)
+    checks.optional_seconds("lock_timeout_s", lock_timeout_s, negative="for ever")
+    checks.seconds("lock_slice_s", lock_slice_s)
+    if lock_slice_s == 0:
+        raise ValueError("lock_slice_s must be more than 0")
     return {
         "impact": impact,
         "jobs": jobs,
@@ -46,13 +59,13 @@ def run(
     progress: ProgressCallback | None,
     items: Callable[[PrunedItem], object] | None = None,
 ) -> _Result:
-    """Runs the core's work; what comes of it becomes a result of ours, be it done or cancelled.
+    """Runs the core's work; what comes of it, and the report of an error, becomes ours.
 
     Raises:
-        OperationCancelled: the cancellable said so; its report is a result of ours too.
+        OperationCancelled: the cancellable said so.
+        OSError, OstreeSweepError: the work failed.
     """
-    checks.callback("progress", progress)
-    checks.callback("items", items)
+    checks.callbacks(cancellable, progress, items)
     paced = None if progress is None else Throttle(progress)
     callbacks: Callbacks = {
         "cancelled": None if cancellable is None else cancellable.is_cancelled,
@@ -63,15 +76,39 @@ def run(
     }
     try:
         raw = work(callbacks=callbacks)
-    except OperationCancelled as stopped:
+    except (OstreeSweepError, OSError) as error:
         if paced is not None:
             paced.flush()
-        # The core knows nothing of our dataclasses.
-        raw_report = cast("_Raw | None", stopped.report)
-        raise OperationCancelled(cast("PruneReport | None", raw_report and result_of(raw_report))) from None
+        raw_report = cast("_Raw | None", getattr(error, "report", None))
+        # The core knows nothing of our dataclasses, nor who a lock's holder is.
+        report = cast("PruneReport | None", raw_report and result_of(raw_report))
+        if isinstance(error, OperationCancelled):
+            raise OperationCancelled(report) from None
+        if isinstance(error, LockTimeoutError):
+            error = _named(error)
+        if report is not None:
+            error.report = report  # type: ignore[union-attr]
+        raise error from None
     if paced is not None:
         paced.flush()
     return result_of(raw)
+
+
+def _named(error: LockTimeoutError) -> LockTimeoutError:
+    """The error with the names of those who hold the lock, as far as we may see them."""
+    if error.filename is None:
+        return error
+    # Slow, and seldom needed.
+    from .locks import holders
+
+    names = {
+        "this process itself, through another descriptor"
+        if holder["pid"] == os.getpid()
+        else f"pid {holder['pid']} ({holder['command'].partition(' ')[0]})"
+        for holder in holders(error.filename)
+    }
+    by = f"; held by {', '.join(sorted(names))}" if names else ""
+    return LockTimeoutError(error.errno, f"{error.strerror}{by}", error.filename)
 
 
 def complete(report: _Report) -> _Report:

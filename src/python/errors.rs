@@ -20,11 +20,17 @@ mod raised {
 pub(super) fn to_python(py: Python, error: Error) -> PyErr {
     let message = error.to_string();
     match error {
-        Error::NotARepo { .. } => raised::NotARepoError::new_err(message),
+        Error::NotARepo { path, .. } => {
+            raised::NotARepoError::new_err((libc::ENOENT, message, path.into_os_string()))
+        }
         Error::Unsupported { .. } => raised::UnsupportedRepoError::new_err(message),
         Error::Corrupt { object, .. } => raised::CorruptRepoError::new_err((message, object)),
         Error::StalePlan(reason) => raised::StalePlanError::new_err(reason),
-        Error::LockTimeout { .. } | Error::Busy(_) => raised::LockTimeoutError::new_err(message),
+        Error::LockTimeout { path, .. } => {
+            raised::LockTimeoutError::new_err((libc::EAGAIN, message, path.into_os_string()))
+        }
+        Error::Busy(_) => raised::LockTimeoutError::new_err((libc::EAGAIN, message)),
+        Error::NoSpace(_) => PyOSError::new_err((libc::ENOSPC, message)),
         Error::Cancelled(report) => {
             match report.map(|report| PruneDict::from(*report).into_pyobject(py)).transpose() {
                 Ok(report) => raised::OperationCancelled::new_err(report.map(Bound::unbind)),
@@ -41,7 +47,7 @@ pub(super) fn to_python(py: Python, error: Error) -> PyErr {
             }
             None => PyOSError::new_err((libc::EIO, source.to_string(), path.into_os_string())),
         },
-        Error::Refused(_) | Error::NoSpace(_) | Error::Sysroot(_) | Error::Internal(_) | Error::OutOfTime => {
+        Error::Refused(_) | Error::Sysroot(_) | Error::Internal(_) | Error::OutOfTime => {
             raised::OstreeSweepError::new_err(message)
         }
     }

@@ -130,15 +130,13 @@ def test_ctrl_c_stops_the_wait_for_a_lock(repo: Path) -> None:
         assert time.monotonic() - begin < PROMPT_S
 
 
-def test_a_busy_lock_is_a_timeout(repo: Path) -> None:
+def test_a_busy_lock_is_waited_for(repo: Path) -> None:
     before = object_files(repo)
     with locked(repo):
         begin = time.monotonic()
         with pytest.raises(LockTimeoutError):
             ostree_sweep.prune(repo, refs_only=True, lock_timeout_s=0.3)
         assert 0.3 <= time.monotonic() - begin < 0.3 + PROMPT_S
-        with pytest.raises(TimeoutError):
-            ostree_sweep.prune(repo, refs_only=True, lock_timeout_s=0)
     assert object_files(repo) == before
 
 
@@ -161,6 +159,7 @@ def test_progress_is_paced_and_ends_for_sure(repo: Path) -> None:
 
 
 def test_progress_of_a_cleanup_that_nobody_asked_for(tmp_path: Path) -> None:
+    ostree("admin", f"--sysroot={tmp_path}", "init-fs", tmp_path)
     calls: list[Progress] = []
     ostree_sweep.auto_cleanup(tmp_path, progress=calls.append)
     assert calls == [Progress("done", 0, 0, 0)]

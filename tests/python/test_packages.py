@@ -155,6 +155,7 @@ def test_without_libostree_the_package_to_install_is_named(installed: Path, tmp_
     assert "ostree-libs" in done.stderr
     assert "Traceback" not in done.stderr
     # What needs no libostree works without.
+    (tmp_path / "ostree" / "repo").mkdir(parents=True)
     assert hidden(command, "--version").returncode == 0
     assert hidden(command, "cleanup", "--auto", f"--sysroot={tmp_path}").stdout == "No cleanup needed.\n"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -12,7 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from ostree_sweep import NotARepoError
 from ostree_sweep.stamp import CleanupStamp, StampNote
+from support.samples import ostree
+from support.sysroots import PROJECT, Sysroot
 
 CHECKSUM = "0123456789abcdef" * 4
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
@@ -211,32 +215,48 @@ def test_durability(stamp: CleanupStamp, tmp_path: Path, action: str, expected: 
 
 
 def test_the_path_below_a_physical_root(tmp_path: Path) -> None:
-    (tmp_path / "ostree").mkdir()
+    ostree("admin", f"--sysroot={tmp_path}", "init-fs", tmp_path)
     assert CleanupStamp.for_sysroot(tmp_path).path == str(tmp_path / ".cleanup")
 
 
 def test_the_path_below_a_booted_root(tmp_path: Path) -> None:
-    (tmp_path / "sysroot" / "ostree").mkdir(parents=True)
-    assert CleanupStamp.for_sysroot(tmp_path).path == str(tmp_path / "sysroot" / ".cleanup")
+    physical = tmp_path / "sysroot"
+    physical.mkdir()
+    ostree("admin", f"--sysroot={physical}", "init-fs", physical)
+    assert CleanupStamp.for_sysroot(tmp_path).path == str(physical / ".cleanup")
 
 
-@pytest.mark.parametrize("root", ["/", "//", "/proc/.."])
-def test_the_path_below_the_root(root: str) -> None:
-    path = CleanupStamp.for_sysroot(root).path
-    assert os.path.normpath(path).lstrip("/") == "sysroot/.cleanup"
+@pytest.mark.needs_root
+def test_the_path_below_the_root(tmp_path: Path) -> None:
+    sysroot = Sysroot.create(tmp_path / "sysroot")
+    script = textwrap.dedent(
+        """
+        import os
+        from ostree_sweep.stamp import CleanupStamp
+        for root in ("/", "//", "/proc/.."):
+            print(os.path.normpath(CleanupStamp.for_sysroot(root).path).lstrip("/"))
+        """
+    )
+    python = ["env", f"PYTHONPATH={PROJECT}/python", sys.executable, "-c", script]
+    done = sysroot.boot(sysroot.deploy(1), *python)
+    sysroot.remove()
+    assert done.stdout.split() == ["sysroot/.cleanup"] * 3
 
 
-def test_no_sysroot(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError) as caught:
-        CleanupStamp.for_sysroot(tmp_path / "absent")
-    assert caught.value.filename == str(tmp_path / "absent")
+def test_what_is_no_sysroot_gets_no_stamp(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "ostree").mkdir()
+    for path in (tmp_path / "absent", tmp_path / "file", tmp_path):
+        with pytest.raises(NotARepoError, match="no sysroot") as caught:
+            CleanupStamp.for_sysroot(path)
+        assert (caught.value.errno, caught.value.filename) == (errno.ENOENT, str(path))
 
 
 @pytest.mark.needs_root
 def test_a_read_only_sysroot_is_writable_for_the_stamp_alone(tmp_path: Path) -> None:
     """On a booted host, /sysroot stays read-only for everybody else."""
     sysroot = tmp_path / "sysroot"
-    (sysroot / "ostree").mkdir(parents=True)
+    (sysroot / "ostree" / "repo").mkdir(parents=True)
     action = textwrap.dedent(
         f"""
         import os

@@ -50,6 +50,11 @@ def cleanup(options: argparse.Namespace, signals: WorkSignals) -> Result:
 
 def prune(options: argparse.Namespace, signals: WorkSignals) -> Result:
     """`ostree-sweep prune`."""
+    # As `ostree` says it, by the names of its options.
+    if options.delete_commit is not None and options.dry_run:
+        raise ValueError("Cannot specify both --delete-commit and --no-prune")
+    if options.static_deltas_only and options.delete_commit is None:
+        raise ValueError("--static-deltas-only requires --delete-commit")
     with signals.progress(bar=not options.verbose) as progress:
         report = api.prune(
             options.repo or default_repo(),
@@ -164,6 +169,8 @@ _WORK_OPTIONS = (
 def _work_options(options: argparse.Namespace) -> dict[str, Any]:
     """What was given of the options that have their defaults in the package's calls."""
     given = vars(options)
+    if "max_freed" in given and options.dry_run:
+        raise ValueError("Cannot specify both --max-freed and --dry-run")
     return {name: given[name] for name in _WORK_OPTIONS if name in given}
 
 

@@ -11,7 +11,7 @@ import sys
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Callable
 
-from ..errors import OperationCancelled, PartialCleanupError
+from ..errors import OperationCancelled, OstreeSweepError, PartialCleanupError
 from ..reports import CleanupReport, PruneReport
 from . import service
 from .bar import terminal_bar
@@ -198,8 +198,9 @@ def _freed(report: PruneReport) -> str:
 
 
 def _message(error: Exception) -> str:
-    if isinstance(error, OSError) and error.filename is not None and error.strerror is not None:
-        return f"{os.fsdecode(error.filename)}: {error.strerror}"
+    # Our own messages name the path.
+    if isinstance(error, OSError) and not isinstance(error, OstreeSweepError) and error.strerror is not None:
+        return f"{os.fsdecode(error.filename)}: {error.strerror}" if error.filename else error.strerror
     return str(error)
 
 

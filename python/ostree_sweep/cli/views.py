@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from .. import views
 from ..errors import OperationCancelled, OstreeSweepError
+from ..locks import holders
 from ..plans import PlanPlaces, PrunePlan
 from ..stamp import CleanupStamp
 from . import metrics
 from .arguments import default_repo, default_sysroot
-from .locks import holders
 from .output import Result
 from .table import short, size, table
 
