@@ -21,6 +21,7 @@
 mod python;
 
 pub mod control;
+pub mod date;
 pub mod effort;
 pub mod error;
 mod fault;

@@ -174,6 +174,7 @@ pub(crate) fn prune_within(
     };
     let result = contain_panic(|| if dry_run { run.tell() } else { run.sweep() });
     let mut report = run.report;
+    report.warnings = run.mark.warnings().to_vec();
     let held = lock.hold_times();
     report.exclusive_lock_longest = held.longest;
     report.exclusive_lock_total = held.total;

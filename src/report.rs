@@ -44,6 +44,8 @@ pub struct PruneReport {
     pub plan_refused: Option<String>,
     /// Why something that is to go was left on purpose.
     pub unfinished: Option<String>,
+    /// What is odd about the options or the repository, and did not stop the run; for people to read.
+    pub warnings: Vec<String>,
     /// Items that could not be removed.
     pub failures: Vec<Failure>,
     /// The longest time without a break that the repository's exclusive lock was held.
@@ -84,6 +86,7 @@ impl PruneReport {
         }
         next.deltas_pruned += self.deltas_pruned;
         next.failures.extend(self.failures);
+        next.warnings.splice(0..0, self.warnings);
         next.by_plan |= self.by_plan;
         next.plan_refused = self.plan_refused.or(next.plan_refused);
         next.exclusive_lock_longest = next.exclusive_lock_longest.max(self.exclusive_lock_longest);
@@ -103,5 +106,6 @@ impl PruneReport {
         self.deltas_pruned += other.deltas_pruned;
         self.deployments_removed.extend(other.deployments_removed);
         self.failures.extend(other.failures);
+        self.warnings.extend(other.warnings);
     }
 }

@@ -1,6 +1,6 @@
 # The compiled core. Private: use `ostree_sweep` or `ostree_sweep.aio`.
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from os import PathLike
 from typing import Literal, TypedDict, final
 
@@ -9,6 +9,7 @@ from typing_extensions import TypeAlias
 __all__ = [
     "Plan",
     "apply",
+    "check_policy",
     "cleanup",
     "format_size",
     "parse_date",
@@ -43,6 +44,7 @@ class _PruneReport(TypedDict):
     by_plan: bool
     plan_refused: str | None
     unfinished: str | None
+    warnings: list[str]
     failures: list[_Failure]
     exclusive_lock_longest_s: float
     exclusive_lock_total_s: float
@@ -65,12 +67,18 @@ class _Status(TypedDict):
     repo_lock: Literal["free", "shared", "exclusive"]
     sysroot_locked: bool
 
+_Keep: TypeAlias = tuple[int, int | None]
+
 class _Retention(TypedDict):
     refs_only: bool
+    depth: int
     commit_only: bool
-    keep: tuple[int, int | None] | None
-    keep_by_ref: Mapping[str, tuple[int, int | None]]
-    required_refs: Sequence[str]
+    keep_younger_than: int | None
+    retain_branch_depth: Sequence[tuple[str, int]]
+    only_branches: Sequence[str]
+    exclude_refs: Sequence[str]
+    strict: bool
+    policy: tuple[Sequence[tuple[str, _Keep, bool]], _Keep | None] | None
     protected: Sequence[str]
     unreferenced_since: int | None
 
@@ -134,6 +142,18 @@ class _Why(TypedDict):
     dropped_with: list[str]
     beyond_depth_of: list[str]
     missing: list[str]
+
+class _RuledRef(TypedDict):
+    name: str
+    rule: str | None
+    depth: int
+    since: int | None
+    kept: int
+    pruned: int
+
+class _PolicyCheck(TypedDict):
+    refs: list[_RuledRef]
+    pruned: int
 
 @final
 class Plan:
@@ -204,5 +224,12 @@ def why(
     effort: _Effort,
     callbacks: _Callbacks,
 ) -> _Why: ...
-def parse_date(text: str) -> int: ...
+def check_policy(
+    repo: _StrPath,
+    *,
+    retention: _Retention,
+    effort: _Effort,
+    callbacks: _Callbacks,
+) -> _PolicyCheck: ...
+def parse_date(date: str | int) -> int: ...
 def format_size(size: int) -> str: ...

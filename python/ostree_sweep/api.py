@@ -305,6 +305,7 @@ def prune(
     protect_commits: Collection[str] = (),
     keep_unreferenced_younger_than: Date | None = None,
     policy: Policy | None = None,
+    strict: bool = True,
     delete_commit: str | None = None,
     static_deltas_only: bool = False,
     max_freed: int | None = None,
@@ -332,12 +333,13 @@ def prune(
         keep_younger_than: of each ref's history, keep the newest commit and those made since this date.
         retain_branch_depth: for single branches, how many parents to keep, whatever else is said; 0 stands
             for no rule of its own, as with `ostree prune`. A policy can say what this can't.
-        only_branches: prune only these branches' histories; they must exist.
-        exclude_refs: keep these refs' whole histories; they must exist.
+        only_branches: prune only these branches' histories; names or patterns, each of which matches a ref.
+        exclude_refs: keep these refs' whole histories; names or patterns, of which each must match a ref.
         protect_commits: checksums of commits to keep even if no ref leads to them.
         keep_unreferenced_younger_than: keep commits that no ref leads to if they were made, or came here,
             since this date, with all that they reach.
         policy: rules for single refs, in place of depth, dates and branches.
+        strict: a name in `retain_branch_depth` that matches no ref is an error, not a warning in the report.
         delete_commit: checksum of a commit to delete, which no ref may lead to; from then on the repository
             keeps tombstones of deleted commits.
         static_deltas_only: of `delete_commit`, delete only the static deltas that lead to it.
@@ -371,6 +373,7 @@ def prune(
         protect_commits=protect_commits,
         keep_unreferenced_younger_than=keep_unreferenced_younger_than,
         policy=policy,
+        strict=strict,
     )
     from . import core
 
@@ -468,6 +471,8 @@ def _logged(report: _Report, path: str | os.PathLike[str]) -> _Report:
     )
     for failure in report.failures:
         log.info("cannot remove %s: %s", failure.path, failure.error)
+    for warning in report.warnings:
+        log.info("warning: %s", warning)
     if report.unfinished is not None:
         log.info("something is left: %s", report.unfinished)
     return complete(report)

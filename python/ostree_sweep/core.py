@@ -8,6 +8,7 @@ try:
     from ._core import (
         Plan,
         apply,
+        check_policy,
         cleanup,
         format_size,
         parse_date,
@@ -30,6 +31,7 @@ except ImportError as error:
 __all__ = [
     "Plan",
     "apply",
+    "check_policy",
     "cleanup",
     "format_size",
     "parse_date",

@@ -80,6 +80,7 @@ class PruneReport:
         by_plan: what was to go came from a plan and not from a crawl; then `objects_total` are the plan's.
         plan_refused: why a plan that was there was not used; None: it was used, or there was none.
         unfinished: why something that is to go was left on purpose, as when time was over; None: nothing was.
+        warnings: what is odd about the options or the repository, and did not stop the run.
         failures: items that couldn't be removed.
         exclusive_lock_longest_s: the longest that the exclusive lock was held in one go, in seconds.
         exclusive_lock_total_s: for how long it was held in all, in seconds.
@@ -95,6 +96,7 @@ class PruneReport:
     by_plan: bool
     plan_refused: str | None
     unfinished: str | None
+    warnings: tuple[str, ...]
     failures: tuple[Failure, ...]
     exclusive_lock_longest_s: float
     exclusive_lock_total_s: float
@@ -139,6 +141,7 @@ def not_needed() -> CleanupReport:
         by_plan=False,
         plan_refused=None,
         unfinished=None,
+        warnings=(),
         failures=(),
         exclusive_lock_longest_s=0.0,
         exclusive_lock_total_s=0.0,
@@ -154,5 +157,6 @@ def _fields(raw: _PruneReport) -> dict[str, Any]:
     return {
         **{name: value for name, value in raw.items() if name != "deployments_removed"},
         "by_type": {name: ObjectTally(**tally) for name, tally in raw["by_type"].items()},
+        "warnings": tuple(raw["warnings"]),
         "failures": tuple(Failure(**failure) for failure in raw["failures"]),
     }

@@ -1,8 +1,9 @@
 """What a prune keeps: rules for single refs, as options or a policy file give them.
 
-A policy file is TOML. It names each ref as `ostree refs` prints it, a mirrored one as `(COLLECTION, REF)`:
+A policy file is TOML. It names each ref as `ostree refs` prints it, a mirrored one as `(COLLECTION, REF)`, or
+several by a pattern:
 
-    [default]                       # for refs that are not named; without it these are an error
+    [default]                       # for refs that no rule matches; without it these are an error
     keep-last = 5                   # this many commits, the newest one included
 
     [refs."exampleos/stable"]
@@ -11,6 +12,14 @@ A policy file is TOML. It names each ref as `ostree refs` prints it, a mirrored 
     [refs."exampleos/devel"]
     depth = 0                       # this many parents of the newest commit; -1: all
     keep-younger-than = "2 weeks ago"   # also those younger than this, up to the first that is older
+
+    [refs."exampleos/test/**"]
+    keep-last = 1
+    optional = true                 # there may be no such ref; otherwise that is an error
+
+`*` matches any text within one part of a name, so neither `/` nor `:`; `**` matches any text, and `**/` also
+nothing. The ref's own name comes first, then the pattern with most text besides wildcards, then the one with
+fewer `**`. Two of them that are alike in this, and keep different amounts of the same ref, are an error.
 """
 
 from __future__ import annotations
@@ -47,14 +56,17 @@ class Keep:
     Attributes:
         depth: this many generations of parents; -1: all.
         younger_than: also all parents made at or after this time, up to the first that is older.
+        optional: in a policy's rule for refs: there may be none. Otherwise that is an error.
     """
 
     depth: int = ALL
     younger_than: Date | None = None
+    optional: bool = False
 
     def __post_init__(self) -> None:
         checks.depth("depth", self.depth)
         checks.optional_date("younger_than", self.younger_than)
+        checks.flag("optional", self.optional)
         if self.younger_than is not None:
             seconds(self.younger_than)
 
@@ -62,7 +74,7 @@ class Keep:
         """The form that the core takes: `(depth, seconds since 1970)`.
 
         Raises:
-            ValueError: the date can't be parsed, or lies before 1970.
+            ValueError: the date can't be parsed, or lies before 1970 or in the future.
         """
         return (self.depth, None if self.younger_than is None else seconds(self.younger_than))
 
@@ -72,8 +84,8 @@ class Policy:
     """Rules for refs.
 
     Attributes:
-        refs: by a ref's name.
-        default: for all other refs; None: every ref has to be named.
+        refs: by a ref's name, or by a pattern.
+        default: for refs that no rule matches; None: that is an error.
     """
 
     refs: Mapping[str, Keep]
@@ -84,6 +96,17 @@ class Policy:
         if self.default is not None:
             checks.instance("default", self.default, Keep)
         object.__setattr__(self, "refs", FrozenDict(self.refs))
+
+    def as_tuple(
+        self,
+    ) -> tuple[list[tuple[str, tuple[int, int | None], bool]], tuple[int, int | None] | None]:
+        """The form that the core takes: `(pattern, keep, optional)` for each rule, and the default.
+
+        Raises:
+            ValueError: as for `Keep.as_tuple`.
+        """
+        rules = [(pattern, keep.as_tuple(), keep.optional) for pattern, keep in self.refs.items()]
+        return rules, None if self.default is None else self.default.as_tuple()
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Policy:
@@ -122,10 +145,12 @@ def _rule(where: str, data: Any) -> Keep:  # noqa: ANN401 - TOML can be anything
         raise ValueError(f"'{where}' is no table")
     rest = dict(data)
     protect, depth, last = rest.pop("protect", None), rest.pop("depth", None), rest.pop("keep-last", None)
-    younger = rest.pop("keep-younger-than", None)
-    if rest:
-        raise ValueError(f"unknown entry '{next(iter(rest))}' in '{where}'")
-    if not data:
+    younger, optional = rest.pop("keep-younger-than", None), rest.pop("optional", False)
+    if rest or (optional is not False and where == "default"):
+        raise ValueError(f"unknown entry '{next(iter(rest or ['optional']))}' in '{where}'")
+    if type(optional) is not bool:
+        raise ValueError(f"'optional' in '{where}' must be true or false")
+    if not data.keys() - {"optional"}:
         raise ValueError(f"'{where}' says nothing")
     for name, value, least in (("depth", depth, ALL), ("keep-last", last, 1)):
         if value is not None and (type(value) is not int or value < least):
@@ -135,28 +160,32 @@ def _rule(where: str, data: Any) -> Keep:  # noqa: ANN401 - TOML can be anything
     if protect is not None and younger is not None:
         raise ValueError(f"'{where}' protects all, so 'keep-younger-than' makes no sense there")
     if younger is not None:
+        if not isinstance(younger, (str, dt.datetime)):
+            raise ValueError(
+                f"'keep-younger-than' in '{where}' must be a date such as \"2 weeks ago\", not {younger}"
+            )
         seconds(younger)
     if protect:
-        return Keep()
+        return Keep(optional=optional)
     if last is not None:
-        return Keep(last - 1, younger)
-    return Keep(0 if depth is None else depth, younger)
+        return Keep(last - 1, younger, optional)
+    return Keep(0 if depth is None else depth, younger, optional)
 
 
 def seconds(date: Date) -> int:
     """A date as seconds since 1970.
 
     Raises:
-        ValueError: it can't be parsed, or lies before 1970.
+        ValueError: it can't be parsed, or lies before 1970 or in the future.
     """
-    if isinstance(date, str):
-        from . import core
+    from . import core
 
+    if isinstance(date, str):
         return core.parse_date(date)
     value = date.timestamp() if isinstance(date, dt.datetime) else date
     if not 0 <= value < 2**63:
         raise ValueError(f"Could not parse '{date}'")
-    return int(value)
+    return core.parse_date(int(value))
 
 
 if TYPE_CHECKING:
@@ -174,11 +203,13 @@ if TYPE_CHECKING:
         protect_commits: Collection[str]
         keep_unreferenced_younger_than: Date | None
         policy: Policy | None
+        strict: bool
 
 
 _CHECKS: dict[str, Callable[[str, object], object]] = {
     "refs_only": checks.flag,
     "commit_only": checks.flag,
+    "strict": checks.flag,
     "depth": checks.depth,
     "retain_branch_depth": partial(checks.by_ref, check=checks.depth),
     "only_branches": checks.texts,
@@ -201,74 +232,21 @@ def core_retention(**options: Unpack[RetentionOptions]) -> _Retention:
             _CHECKS[name](name, value)
     if options.get("policy") is not None:
         checks.instance("policy", options["policy"], Policy)
-    kept = rules(
-        refs_only=options.get("refs_only", False),
-        depth=options.get("depth", ALL),
-        keep_younger_than=options.get("keep_younger_than"),
-        retain_branch_depth=options.get("retain_branch_depth", {}),
-        only_branches=options.get("only_branches", ()),
-        exclude_refs=options.get("exclude_refs", ()),
-        policy=options.get("policy"),
-    )
-    unreferenced = options.get("keep_unreferenced_younger_than")
+    depth, policy = options.get("depth", ALL), options.get("policy")
+    younger, unreferenced = options.get("keep_younger_than"), options.get("keep_unreferenced_younger_than")
+    depths, only = options.get("retain_branch_depth", {}), options.get("only_branches", ())
+    if policy is not None and (depth != ALL or younger is not None or depths or only):
+        raise ValueError("a policy can't be combined with depths, dates or branches given as options")
     return {
-        "refs_only": kept.refs_only,
+        "refs_only": options.get("refs_only", False),
+        "depth": depth,
         "commit_only": options.get("commit_only", False),
-        "keep": None if kept.default is None else kept.default.as_tuple(),
-        "keep_by_ref": {name: keep.as_tuple() for name, keep in kept.by_ref.items()},
-        "required_refs": kept.required,
+        "keep_younger_than": None if younger is None else seconds(younger),
+        "retain_branch_depth": list(depths.items()),
+        "only_branches": list(only),
+        "exclude_refs": list(options.get("exclude_refs", ())),
+        "strict": options.get("strict", True),
+        "policy": None if policy is None else policy.as_tuple(),
         "protected": list(options.get("protect_commits", ())),
         "unreferenced_since": None if unreferenced is None else seconds(unreferenced),
     }
-
-
-@dataclasses.dataclass(frozen=True)
-class Rules:
-    """What options and policy come to.
-
-    Attributes:
-        default: for refs without a rule of their own; None: there must be none.
-        by_ref: by a ref's name.
-        required: refs that must be there.
-        refs_only: whether only refs keep commits.
-    """
-
-    default: Keep | None
-    by_ref: Mapping[str, Keep]
-    required: tuple[str, ...]
-    refs_only: bool
-
-
-def rules(
-    *,
-    refs_only: bool,
-    depth: int,
-    keep_younger_than: Date | None,
-    retain_branch_depth: Mapping[str, int],
-    only_branches: Collection[str],
-    exclude_refs: Collection[str],
-    policy: Policy | None,
-) -> Rules:
-    """Turns the options of a prune into rules, as `ostree_builtin_prune` combines them.
-
-    Raises:
-        ValueError: the options contradict each other.
-    """
-    by_option = keep_younger_than is not None or bool(retain_branch_depth) or bool(only_branches)
-    if policy is not None:
-        if by_option or depth != ALL:
-            raise ValueError("a policy can't be combined with depths, dates or branches given as options")
-        default, by_ref = policy.default, dict(policy.refs)
-    else:
-        general = Keep(depth) if keep_younger_than is None else Keep(0, keep_younger_than)
-        # `ostree prune` takes a depth of 0 here for none given, and so keeps what all other branches keep.
-        by_ref = {
-            branch: Keep(depth) if depth != 0 else general for branch, depth in retain_branch_depth.items()
-        }
-        for branch in only_branches:
-            by_ref.setdefault(branch, general)
-        default = Keep() if only_branches else general
-    by_ref.update((ref, Keep()) for ref in exclude_refs)
-    return Rules(
-        default, by_ref, (*only_branches, *exclude_refs), refs_only or by_option or policy is not None
-    )

@@ -26,12 +26,14 @@ from typing import TYPE_CHECKING
 
 from . import checks
 from .plans import ObjectTotal
+from .retention import core_retention
 from .work import effort_of, run
 
 if TYPE_CHECKING:
-    from ._core import _Usage, _Why
+    from ._core import _PolicyCheck, _Usage, _Why
     from .cancellation import Cancellable
     from .progress import ProgressCallback
+    from .retention import Policy
 
 
 @dataclass(frozen=True)
@@ -117,6 +119,65 @@ class Explanation:
         return self.place == "here" and not self.kept_by
 
 
+@dataclass(frozen=True)
+class RuledRef:
+    """What a policy does to one ref's history.
+
+    Attributes:
+        name: the ref's name as `ostree` writes it.
+        rule: the name or pattern of its rule; None: it goes by the default.
+        depth: how many parents its rule keeps; -1: all.
+        since: its rule also keeps parents made since then, in seconds since 1970.
+        kept: commits in its history that stay, by its own rule or for another root.
+        pruned: commits in its history that go.
+    """
+
+    name: str
+    rule: str | None
+    depth: int
+    since: int | None
+    kept: int
+    pruned: int
+
+
+@dataclass(frozen=True)
+class PolicyCheck:
+    """What a prune by a policy does.
+
+    Attributes:
+        refs: all refs, by name.
+        pruned: commits that go, each counted once, with those that no ref leads to.
+    """
+
+    refs: tuple[RuledRef, ...]
+    pruned: int
+
+
+def check_policy(
+    policy: Policy,
+    repo: str | os.PathLike[str],
+    *,
+    lock_timeout_s: float | None = None,
+    cancellable: Cancellable | None = None,
+    progress: ProgressCallback | None = None,
+) -> PolicyCheck:
+    """Tells which rule of a policy each ref gets, and how many commits a prune by it deletes.
+
+    Args:
+        policy: the policy.
+        repo, lock_timeout_s, cancellable, progress: see the module.
+
+    Raises:
+        OstreeSweepError: a rule matches no ref, or a ref has no rule; the prune stops there, too.
+        OSError, ValueError: see the module.
+    """
+    from . import core
+
+    effort = effort_of("balanced", None, lock_timeout_s=lock_timeout_s)
+    work = partial(core.check_policy, repo, retention=core_retention(policy=policy), effort=effort)
+    return run(work, _policy_check, cancellable, progress)
+
+
 def usage(
     repo: str | os.PathLike[str] | None = None,
     *,
@@ -171,6 +232,10 @@ def why(
 
     work = partial(core.why, path, name=object_name, is_sysroot=is_sysroot, depth=depth, effort=effort)
     return run(work, _explanation, cancellable, progress)
+
+
+def _policy_check(found: _PolicyCheck) -> PolicyCheck:
+    return PolicyCheck(tuple(RuledRef(**each) for each in found["refs"]), found["pruned"])
 
 
 def _usage(found: _Usage) -> Usage:

@@ -8,8 +8,10 @@ mod behind;
 pub(crate) mod census;
 pub(crate) mod crawl;
 pub mod live_set;
+pub mod pattern;
 pub mod retention;
 pub mod roots;
+pub mod rules;
 #[cfg(test)]
 mod tests;
 mod xattrs;
@@ -70,6 +72,8 @@ pub(crate) struct Mark<'a> {
     plan: Option<&'a Plan>,
     /// Why that plan does not cover all that is to go.
     uncovered: Option<String>,
+    /// What is odd about the options, and does not stop the run.
+    warnings: Vec<String>,
 }
 
 impl<'a> Mark<'a> {
@@ -88,6 +92,7 @@ impl<'a> Mark<'a> {
             named: Vec::new(),
             plan: None,
             uncovered: None,
+            warnings: Vec::new(),
         }
     }
 
@@ -124,6 +129,11 @@ impl<'a> Mark<'a> {
     /// The live objects.
     pub fn live(&self) -> &LiveSet {
         &self.live
+    }
+
+    /// What is odd about the options, and did not stop the run.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
     }
 
     /// Commits marked as partial, whether live or not.
@@ -311,18 +321,19 @@ impl<'a> Mark<'a> {
     }
 
     /// Where history is to be followed from for what refs, options and sources name.
-    fn named_starts(&self, sources: &mut dyn RootSource) -> Result<Vec<Start>> {
+    fn named_starts(&mut self, sources: &mut dyn RootSource) -> Result<Vec<Start>> {
         let retention = self.retention;
         let refs = refs::list(self.repo, self.control)?;
         if self.history.is_empty() {
-            retention.check_names(&refs)?;
+            self.warnings = retention.check_names(&refs)?;
         }
         retention.check_deleted(&refs)?;
         let mut starts = Vec::new();
-        for reference in refs.iter().filter(|reference| !sources.outdates(reference)) {
+        let keeps = refs.iter().zip(retention.of_refs(&refs));
+        for (reference, keep) in keeps.filter(|(reference, _)| !sources.outdates(reference)) {
             starts.push(Start {
                 commit: reference.target,
-                keep: retention.of_ref(reference),
+                keep,
                 required_by: Some(reference.path.display().to_string()),
             });
         }

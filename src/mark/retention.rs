@@ -1,9 +1,8 @@
 //! What is to be kept, as options and policies ask for it.
 
-use std::collections::HashMap;
-
 use serde::{Deserialize, Serialize};
 
+use super::rules::{Choice, Origin, Rule, Rules, Unmatched};
 use crate::error::{Error, Result};
 use crate::repo::object::Checksum;
 use crate::repo::refs::Ref;
@@ -31,18 +30,86 @@ pub struct Retention {
     pub refs_only: bool,
     /// Look at commits only, and leave all that they reach where it is.
     pub commit_only: bool,
-    /// For refs that `by_ref` does not name. None: every ref has to be named.
+    /// For refs that no rule matches. None: every ref has to have a rule.
     pub default: Option<Keep>,
-    /// For single refs, by their refspec.
-    pub by_ref: HashMap<String, Keep>,
-    /// Refs that have to be there, or nothing is done: they were named for a purpose.
-    pub required: Vec<String>,
+    /// For the refs that they match.
+    pub rules: Rules,
     /// Commits to keep even if no ref leads to them, with all that they reach.
     pub protected: Vec<Checksum>,
     /// Keep commits that no ref leads to if they were made, or came here, at or after this time (seconds since 1970).
     pub unreferenced_since: Option<u64>,
     /// A commit to delete, which must not be a ref's.
     pub deleted: Option<Checksum>,
+}
+
+/// What options say on refs.
+#[derive(Debug, Clone, Default)]
+pub struct RefOptions {
+    /// `--refs-only`
+    pub refs_only: bool,
+    /// `--depth`. None: all.
+    pub depth: Option<u32>,
+    /// `--keep-younger-than`, in seconds since 1970.
+    pub keep_younger_than: Option<u64>,
+    /// `--retain-branch-depth`. None: the whole history.
+    pub retain_branch_depth: Vec<(String, Option<u32>)>,
+    /// `--only-branch`
+    pub only_branches: Vec<String>,
+    /// `--exclude-ref`
+    pub exclude_refs: Vec<String>,
+    /// Fail if a branch with a depth of its own is not there.
+    pub strict: bool,
+    /// In place of depths, dates and branches.
+    pub policy: Option<Policy>,
+}
+
+/// A policy.
+#[derive(Debug, Clone, Default)]
+pub struct Policy {
+    /// For each pattern how much to keep, and whether it may match no ref.
+    pub rules: Vec<(String, Keep, bool)>,
+    /// For refs that no rule matches.
+    pub default: Option<Keep>,
+}
+
+/// The names that rules may call each ref by.
+pub(crate) fn names(refs: &[Ref]) -> Vec<String> {
+    refs.iter().map(Ref::spec).collect()
+}
+
+impl RefOptions {
+    /// The rules that come of the options, as `ostree_builtin_prune` combines them.
+    pub fn retention(self) -> Retention {
+        let names_branches = !(self.retain_branch_depth.is_empty() && self.only_branches.is_empty());
+        let by_option = self.keep_younger_than.is_some() || names_branches;
+        let refs_only = self.refs_only || by_option || self.policy.is_some();
+        let rule = |origin, keep, unmatched| {
+            move |pattern: String| Rule { pattern: pattern.into(), keep, origin, unmatched }
+        };
+        let depth = if self.keep_younger_than.is_some() { Some(0) } else { self.depth };
+        let general = Keep { depth, since: self.keep_younger_than };
+        let mut rules = Vec::new();
+        let default = match self.policy {
+            Some(Policy { rules: named, default }) => {
+                for (pattern, keep, optional) in named {
+                    let unmatched = if optional { Unmatched::Ignore } else { Unmatched::Fail };
+                    rules.push(rule(Origin::Policy, keep, unmatched)(pattern));
+                }
+                default
+            }
+            None if self.only_branches.is_empty() => Some(general),
+            None => Some(Keep::ALL),
+        };
+        let unmatched = if self.strict { Unmatched::Fail } else { Unmatched::Warn };
+        for (branch, depth) in self.retain_branch_depth {
+            // `ostree prune` takes a depth of 0 here for none given, and so keeps what all other branches keep.
+            let keep = if depth == Some(0) { general } else { Keep { depth, since: None } };
+            rules.push(rule(Origin::RetainBranchDepth, keep, unmatched)(branch));
+        }
+        rules.extend(self.only_branches.into_iter().map(rule(Origin::OnlyBranch, general, Unmatched::Fail)));
+        rules.extend(self.exclude_refs.into_iter().map(rule(Origin::ExcludeRef, Keep::ALL, Unmatched::Fail)));
+        Retention { refs_only, default, rules: rules.into(), ..Retention::default() }
+    }
 }
 
 impl Retention {
@@ -56,30 +123,43 @@ impl Retention {
         self.default.unwrap_or(Keep::ALL)
     }
 
-    /// How much to keep of a ref's history.
-    pub(crate) fn of_ref(&self, reference: &Ref) -> Keep {
-        // A ref that nobody named and that appeared while we work (`check_names` has not seen it) is left alone.
-        self.by_ref.get(&reference.spec()).copied().unwrap_or(self.of_others())
+    /// Which rule each ref gets, by its [names](names).
+    pub(crate) fn choices<'a>(&'a self, names: &'a [String]) -> impl Iterator<Item = Choice<'a>> {
+        names.iter().map(|name| self.rules.choose(&[name]))
     }
 
-    /// Fails if the refs there are and those that are named don't go together.
-    pub(crate) fn check_names(&self, refs: &[Ref]) -> Result<()> {
-        let specs: Vec<String> = refs.iter().map(Ref::spec).collect();
-        let is_known = |name: &String| {
-            // As libostree resolves a name: a ref's own, or that of some remote's.
-            specs
-                .iter()
-                .any(|spec| spec == name || spec.split_once(':').is_some_and(|(_, short)| short == name))
+    /// How much to keep of each ref's history.
+    pub(crate) fn of_refs(&self, refs: &[Ref]) -> Vec<Keep> {
+        let keep = |choice| match choice {
+            Choice::Default => self.of_others(),
+            Choice::One(rule) => rule.keep,
+            // Only for a ref that appeared while we work (`check_names` has not seen it), which is left alone.
+            Choice::Tie(..) => Keep::ALL,
         };
-        if let Some(unknown) = self.required.iter().find(|name| !is_known(name)) {
-            return Err(Error::Refused(format!("Refspec '{unknown}' not found")));
-        }
-        match specs.iter().find(|spec| self.default.is_none() && !self.by_ref.contains_key(*spec)) {
-            None => Ok(()),
-            Some(unlisted) => {
-                Err(Error::Refused(format!("Ref '{unlisted}' has no policy, and there is no default")))
+        self.choices(&names(refs)).map(keep).collect()
+    }
+
+    /// Fails if the refs there are and the rules don't go together; returns warnings.
+    pub(crate) fn check_names(&self, refs: &[Ref]) -> Result<Vec<String>> {
+        let specs: Vec<String> = refs.iter().map(Ref::spec).collect();
+        let names: Vec<&str> = specs.iter().map(String::as_str).collect();
+        let warnings = self.rules.check_matched(&names)?;
+        for name in names {
+            match self.rules.choose(&[name]) {
+                Choice::Default if self.default.is_none() => {
+                    return Err(Error::Refused(format!("Ref '{name}' has no policy, and there is no default")))
+                }
+                Choice::Tie(one, other) => {
+                    return Err(Error::Refused(format!(
+                        "Ref '{name}' is matched by '{}' and '{}', which are equally specific; name the ref itself",
+                        one.pattern.as_str(),
+                        other.pattern.as_str()
+                    )))
+                }
+                Choice::Default | Choice::One(_) => {}
             }
         }
+        Ok(warnings)
     }
 
     /// Fails if a ref leads to the commit that is to be deleted.

@@ -10,7 +10,6 @@ use pyo3::prelude::*;
 #[pymodule]
 #[allow(clippy::needless_pass_by_value)] // Arguments from Python are ours.
 mod _core {
-    use std::collections::HashMap;
     use std::path::PathBuf;
 
     use pyo3::exceptions::PyValueError;
@@ -18,10 +17,10 @@ mod _core {
 
     use super::effort::EffortDict;
     use super::errors::to_python;
-    use super::reports::{PlanDict, PruneDict, StatusDict, UsageDict, WhyDict};
+    use super::reports::{PlanDict, PolicyCheckDict, PruneDict, StatusDict, UsageDict, WhyDict};
     use super::supervise::{supervise, Callbacks};
     use crate::control::Control;
-    use crate::mark::retention::{Keep, Retention};
+    use crate::mark::retention::{Keep, Policy, RefOptions, Retention};
     use crate::plan::PlanOptions;
     use crate::prune::{announce_deletion, PlanUse, PruneOptions};
     use crate::pruned::Observer;
@@ -33,17 +32,31 @@ mod _core {
     /// How much to keep of a history: `(depth, since)`, the depth -1 for all, the time in seconds since 1970.
     type KeepTuple = (i64, Option<u64>);
 
+    /// The rules of a policy, each with whether it may match no ref, and its default.
+    type PolicyTuple = (Vec<(String, KeepTuple, bool)>, Option<KeepTuple>);
+
     /// What to keep, from a dictionary.
     #[derive(FromPyObject)]
     #[pyo3(from_item_all)]
     struct RetentionDict {
         refs_only: bool,
+        depth: i64,
         commit_only: bool,
-        keep: Option<KeepTuple>,
-        keep_by_ref: HashMap<String, KeepTuple>,
-        required_refs: Vec<String>,
+        keep_younger_than: Option<u64>,
+        retain_branch_depth: Vec<(String, i64)>,
+        only_branches: Vec<String>,
+        exclude_refs: Vec<String>,
+        strict: bool,
+        policy: Option<PolicyTuple>,
         protected: Vec<String>,
         unreferenced_since: Option<u64>,
+    }
+
+    /// A date as text, or in seconds since 1970.
+    #[derive(FromPyObject)]
+    enum Date {
+        Text(String),
+        Seconds(u64),
     }
 
     #[pyfunction]
@@ -167,10 +180,14 @@ mod _core {
     }
 
     #[pyfunction]
-    fn parse_date(text: &str) -> PyResult<u64> {
-        let unparsable = || PyValueError::new_err(format!("Could not parse '{text}'"));
-        let date = parse_datetime::parse_datetime(text).map_err(|_| unparsable())?;
-        u64::try_from(date.unix_epoch_second()).map_err(|_| unparsable())
+    fn parse_date(date: Date) -> PyResult<u64> {
+        match date {
+            Date::Text(text) => crate::date::parse_past(&text),
+            Date::Seconds(seconds) => {
+                crate::date::check_past(seconds).map_err(|text| format!("@{seconds} is {text}"))
+            }
+        }
+        .map_err(PyValueError::new_err)
     }
 
     #[pyfunction]
@@ -238,26 +255,55 @@ mod _core {
     }
 
     #[pyfunction]
+    #[pyo3(signature = (repo, *, retention, effort, callbacks))]
+    fn check_policy(
+        py: Python,
+        repo: PathBuf,
+        retention: RetentionDict,
+        effort: EffortDict,
+        callbacks: Callbacks,
+    ) -> PyResult<PolicyCheckDict> {
+        let retention = retention.parse()?;
+        let work = |effort, control: &Control, _: Option<Observer>| {
+            crate::sysroot::check_policy(&repo, &retention, effort, control)
+        };
+        Ok(supervise(py, &callbacks, &effort.parse()?, work)?.into())
+    }
+
+    #[pyfunction]
     fn format_size(size: u64) -> String {
         glib::format_size(size).into()
     }
 
     impl RetentionDict {
         fn parse(self) -> PyResult<Retention> {
-            let by_ref = self.keep_by_ref.into_iter().map(|(name, keep)| Ok((name, parse_keep(keep)?)));
-            Ok(Retention {
+            let depths = self.retain_branch_depth.into_iter();
+            let policy = self.policy.map(|(rules, default)| {
+                let rules =
+                    rules.into_iter().map(|(name, keep, optional)| Ok((name, parse_keep(keep)?, optional)));
+                PyResult::Ok(Policy {
+                    rules: rules.collect::<PyResult<_>>()?,
+                    default: default.map(parse_keep).transpose()?,
+                })
+            });
+            let options = RefOptions {
                 refs_only: self.refs_only,
-                commit_only: self.commit_only,
-                default: self.keep.map(parse_keep).transpose()?,
-                by_ref: by_ref.collect::<PyResult<_>>()?,
-                required: self.required_refs,
-                protected: self
-                    .protected
-                    .iter()
-                    .map(|commit| parse_checksum(commit))
+                depth: parse_depth(self.depth)?,
+                keep_younger_than: self.keep_younger_than,
+                retain_branch_depth: depths
+                    .map(|(name, depth)| Ok((name, parse_depth(depth)?)))
                     .collect::<PyResult<_>>()?,
+                only_branches: self.only_branches,
+                exclude_refs: self.exclude_refs,
+                strict: self.strict,
+                policy: policy.transpose()?,
+            };
+            let protected = self.protected.iter().map(|commit| parse_checksum(commit));
+            Ok(Retention {
+                commit_only: self.commit_only,
+                protected: protected.collect::<PyResult<_>>()?,
                 unreferenced_since: self.unreferenced_since,
-                deleted: None,
+                ..options.retention()
             })
         }
     }

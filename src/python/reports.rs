@@ -9,7 +9,7 @@ use crate::repo::lock::LockState;
 use crate::repo::object::ObjectType;
 use crate::report::PruneReport;
 use crate::sysroot::{DeploymentStatus, SysrootStatus};
-use crate::view::{Explanation, Holder, Place, Usage, Way};
+use crate::view::{Explanation, Holder, Place, PolicyCheck, RuledRef, Usage, Way};
 
 #[derive(IntoPyObject)]
 pub(super) struct PruneDict {
@@ -23,6 +23,7 @@ pub(super) struct PruneDict {
     by_plan: bool,
     plan_refused: Option<String>,
     unfinished: Option<String>,
+    warnings: Vec<String>,
     failures: Vec<FailureDict>,
     exclusive_lock_longest_s: f64,
     exclusive_lock_total_s: f64,
@@ -59,6 +60,7 @@ impl From<PruneReport> for PruneDict {
             by_plan: report.by_plan,
             plan_refused: report.plan_refused,
             unfinished: report.unfinished,
+            warnings: report.warnings,
             exclusive_lock_longest_s: report.exclusive_lock_longest.as_secs_f64(),
             exclusive_lock_total_s: report.exclusive_lock_total.as_secs_f64(),
             duration_s: report.duration.as_secs_f64(),
@@ -270,5 +272,33 @@ impl From<Way> for WayDict {
             generation,
             path: path.map(|path| path.display().to_string()),
         }
+    }
+}
+
+#[derive(IntoPyObject)]
+pub(super) struct PolicyCheckDict {
+    refs: Vec<RuledRefDict>,
+    pruned: u64,
+}
+
+#[derive(IntoPyObject)]
+struct RuledRefDict {
+    name: String,
+    rule: Option<String>,
+    depth: i64,
+    since: Option<u64>,
+    kept: u64,
+    pruned: u64,
+}
+
+impl From<PolicyCheck> for PolicyCheckDict {
+    fn from(check: PolicyCheck) -> Self {
+        Self { refs: check.refs.into_iter().map(Into::into).collect(), pruned: check.pruned }
+    }
+}
+
+impl From<RuledRef> for RuledRefDict {
+    fn from(RuledRef { name, rule, keep, kept, pruned }: RuledRef) -> Self {
+        Self { name, rule, depth: keep.depth.map_or(-1, i64::from), since: keep.since, kept, pruned }
     }
 }

@@ -20,7 +20,7 @@ pub use self::future::plan;
 use self::libostree::Sysroot;
 pub use self::own_repo::{plan_repo, prune};
 pub use self::status::{status, DeploymentStatus, SysrootStatus};
-pub use self::view::{usage, why, Place};
+pub use self::view::{check_policy, usage, why, Place};
 use crate::error::Result;
 use crate::mark::retention::Keep;
 use crate::mark::roots::Start;

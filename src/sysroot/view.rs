@@ -6,12 +6,14 @@ use super::libostree::Sysroot;
 use super::own_repo::OwnRepo;
 use super::{host, Owner};
 use crate::control::Control;
+use crate::effort::Effort;
 use crate::error::Result;
+use crate::mark::retention::Retention;
 use crate::mark::RootSource;
 use crate::pace::Pace;
 use crate::prune::Alone;
 use crate::repo::Repo;
-use crate::view::{self, Explanation, Usage, ViewOptions};
+use crate::view::{self, Explanation, PolicyCheck, Usage, ViewOptions};
 
 /// A repository to look at.
 #[derive(Debug, Clone, Copy)]
@@ -53,6 +55,22 @@ pub fn why(place: Place, text: &str, options: ViewOptions, control: &Control) ->
             Pace::new(&options.effort, repo.directory(), control).crew(),
             control,
         )
+    })
+}
+
+/// Finds out which rule each ref of a repository gets, and how many commits go. Writes nothing.
+///
+/// # Locking
+/// The repository's shared lock, all the time.
+pub fn check_policy(
+    path: &Path,
+    retention: &Retention,
+    effort: Effort,
+    control: &Control,
+) -> Result<PolicyCheck> {
+    look(Place::Repo(path), ViewOptions { depth: None, effort }, |repo, sources, options| {
+        let pace = Pace::new(&options.effort, repo.directory(), control);
+        view::check_policy(repo, sources, retention, options, pace.crew(), control)
     })
 }
 

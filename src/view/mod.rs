@@ -8,6 +8,7 @@
 
 mod graph;
 mod name;
+mod policy;
 mod usage;
 mod why;
 
@@ -19,9 +20,10 @@ use crate::repo::object::Checksum;
 use crate::repo::refs;
 use crate::repo::Repo;
 
+pub use self::policy::{PolicyCheck, RuledRef};
 pub use self::usage::{Holder, Usage};
 pub use self::why::{Explanation, Place, Way};
-pub(crate) use self::{usage::usage, why::why};
+pub(crate) use self::{policy::check_policy, usage::usage, why::why};
 
 /// How to look.
 #[derive(Debug, Clone, Copy)]

@@ -79,11 +79,7 @@ def command_parser() -> argparse.ArgumentParser:
     prune = add(
         "prune", "Delete a repository's unreachable objects, as 'ostree prune' does", work, deletion, common
     )
-    prune.add_argument(
-        "--repo",
-        metavar="PATH",
-        help="the repository (default: the current directory if it's one, $OSTREE_REPO, /ostree/repo)",
-    )
+    _add_repo(prune)
     prune.add_argument(
         "--no-prune",
         "--dry-run",
@@ -93,6 +89,11 @@ def command_parser() -> argparse.ArgumentParser:
     )
 
     _add_retention(prune)
+    prune.add_argument(
+        "--strict",
+        action="store_true",
+        help="a branch of --retain-branch-depth that is not there is an error; otherwise a warning",
+    )
     _add_deletion(prune)
 
     plan = add("plan", "Work out what will have to go once a staged deployment is finalized", work, common)
@@ -134,6 +135,11 @@ def command_parser() -> argparse.ArgumentParser:
     )
     _add_view(why)
 
+    policy = add("policy", "Show which rule of a policy each ref gets, and how many commits go", common)
+    policy.add_argument("--check", metavar="FILE", required=True, help="the policy")
+    _add_repo(policy)
+    _add_lock_timeout(policy)
+
     units = add("install-units", "Write the units for systemd; none is turned on", common)
     units.add_argument("--root", metavar="DIR", default="/", help="the system's root (default: /)")
     units.add_argument(
@@ -143,6 +149,14 @@ def command_parser() -> argparse.ArgumentParser:
         help="where in that system this command is, in DIR/bin; units go to DIR/lib/systemd (default: /usr)",
     )
     return parser
+
+
+def _add_repo(parser: _Parser) -> None:
+    parser.add_argument(
+        "--repo",
+        metavar="PATH",
+        help="the repository (default: the current directory if it's one, $OSTREE_REPO, /ostree/repo)",
+    )
 
 
 def _add_retention(prune: _Parser) -> None:
@@ -158,7 +172,7 @@ def _add_retention(prune: _Parser) -> None:
     prune.add_argument(
         "--keep-younger-than",
         metavar="DATE",
-        help="of each ref's history, keep its newest commit and those made since DATE",
+        help='of each ref\'s history, keep its newest commit and those made since DATE (like "2 weeks ago")',
     )
     prune.add_argument(
         "--retain-branch-depth",
@@ -174,7 +188,7 @@ def _add_retention(prune: _Parser) -> None:
         dest="only_branches",
         action="append",
         default=[],
-        help="prune the history of this branch only (may be given several times)",
+        help="prune the history of this branch only, or of those like 'os/*' (may be given several times)",
     )
     prune.add_argument(
         "--keep-unreferenced-younger-than",
@@ -190,7 +204,7 @@ def _add_retention(prune: _Parser) -> None:
         dest="exclude_refs",
         action="append",
         default=[],
-        help="keep this ref's whole history (may be given several times)",
+        help="keep the whole history of this ref, or of those like 'os/*' (may be given several times)",
     )
     prune.add_argument(
         "--protect-commit",

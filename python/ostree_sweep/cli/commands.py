@@ -58,7 +58,7 @@ def prune(options: argparse.Namespace, signals: WorkSignals) -> Result:
     with signals.progress(bar=not options.verbose) as progress:
         report = api.prune(
             options.repo or default_repo(),
-            **_retention(options),
+            **{**_retention(options), "strict": options.strict},
             delete_commit=options.delete_commit,
             static_deltas_only=options.static_deltas_only,
             dry_run=options.dry_run,
@@ -151,6 +151,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace, WorkSignals], Result]] = {
     "status": views.status,
     "du": views.du,
     "why": views.why,
+    "policy": views.policy,
     "install-units": install_units,
 }
 

@@ -90,8 +90,12 @@ def item_printer(options: argparse.Namespace) -> Callable[[PrunedItem], None] | 
 
 
 def show_details(report: PruneReport, options: argparse.Namespace) -> None:
-    """Prints on stderr what `--verbose` adds; JSON has all that anyway."""
-    if options.json or not options.verbose:
+    """Prints warnings on stderr, and what `--verbose` adds; JSON has all that anyway."""
+    if options.json:
+        return
+    for warning in report.warnings:
+        warn(warning)
+    if not options.verbose:
         return
     if report.by_plan:
         print("what was to go came from a plan", file=sys.stderr)
@@ -113,6 +117,8 @@ def fail(error: Exception, *, as_json: bool) -> None:
             data["report"] = dataclasses.asdict(report)
         _print_lines([json.dumps(data)])
         return
+    for warning in report.warnings if report is not None else ():
+        warn(warning)
     done, failed = _failure_lines(error)
     data = {} if report is None else dataclasses.asdict(report)
     priority = service.INFO if isinstance(error, OperationCancelled) else service.ERROR

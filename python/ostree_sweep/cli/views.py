@@ -10,6 +10,7 @@ from .. import views
 from ..errors import OperationCancelled, OstreeSweepError
 from ..locks import holders
 from ..plans import PlanPlaces, PrunePlan
+from ..retention import Policy
 from ..stamp import CleanupStamp
 from . import metrics
 from .arguments import default_repo, default_sysroot
@@ -55,6 +56,22 @@ def why(options: argparse.Namespace, signals: WorkSignals) -> Result:
         )
     data = {**place, **dataclasses.asdict(found), "is_garbage": found.is_garbage}
     return Result(_why_lines(found), data)
+
+
+def policy(options: argparse.Namespace, signals: WorkSignals) -> Result:
+    """`ostree-sweep policy`."""
+    repo = options.repo or default_repo()
+    rules = Policy.load(options.check)
+    with signals.progress() as progress:
+        found = views.check_policy(
+            rules, repo, **_looking(options), cancellable=signals.token, progress=progress
+        )
+    rows = [
+        (short(each.name), each.rule or "[default]", str(each.kept), str(each.pruned)) for each in found.refs
+    ]
+    lines = [*table(("Ref", "Rule", "Kept", "Pruned"), rows, right=2), ""] if rows else []
+    lines.append(f"Would delete: {found.pruned} commits")
+    return Result(lines, {"repo": repo, **dataclasses.asdict(found)})
 
 
 def status(options: argparse.Namespace, signals: WorkSignals) -> Result:
