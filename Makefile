@@ -3,6 +3,8 @@ SYSTEM_PACKAGES = ostree libostree-dev pkg-config gcc g++ libc6-dev python3-venv
 	python3-gi gir1.2-ostree-1.0
 # What else the tests in a virtual machine need, which run as root.
 VM_PACKAGES = qemu-system-x86 debootstrap
+# What ostree-ext is built from and runs, which the tests beside it need.
+PEER_PACKAGES = libssl-dev libzstd-dev skopeo
 # For a slow disk to measure on.
 BENCH_PACKAGES = qemu-system-common
 
@@ -27,7 +29,7 @@ LICENCES = { \
 
 .DEFAULT_GOAL = help
 .DELETE_ON_ERROR:
-.PHONY: help deps deps-vm deps-bench build wheel share docs licences picture demo test test-long test-vm test-programs \
+.PHONY: help deps deps-vm deps-peers deps-bench build wheel share docs licences picture demo test test-long test-vm test-peers test-programs \
 	fuzz lint advisories bench clean
 
 help: ## show this help
@@ -35,8 +37,9 @@ help: ## show this help
 
 deps: ## install the system packages that are missing (Debian, Ubuntu)
 deps-vm: SYSTEM_PACKAGES += $(VM_PACKAGES)
+deps-peers: SYSTEM_PACKAGES += $(PEER_PACKAGES)
 deps-bench: SYSTEM_PACKAGES += $(BENCH_PACKAGES)
-deps deps-vm deps-bench:
+deps deps-vm deps-peers deps-bench:
 	@missing=$$(for package in $(SYSTEM_PACKAGES); do \
 		dpkg-query -W -f '$${Status}' $$package 2>/dev/null | grep -q 'ok installed' || echo $$package; \
 	done); \
@@ -100,6 +103,10 @@ test-long: build deps-vm test-programs fuzz ## run all tests in their long form,
 # The machine's base is kept in target/vm, by its recipe's checksum.
 test-vm: build deps-vm ## run the tests that boot a virtual machine, which take minutes
 	$(BIN)/pytest -p updates tests/vm
+
+test-peers: build deps-peers ## run the tests beside the programs that own a host
+	cargo build --locked --manifest-path tests/peers/ostree-ext/Cargo.toml --target-dir target/peers
+	$(BIN)/pytest tests/peers
 
 test-programs: deps
 	cargo build --release --locked --features fault-points,test-util --example killable --example generate

@@ -30,6 +30,7 @@ fn main() -> ExitCode {
         (Some("prune"), Some(repo), Ok(jobs)) => prune_refs_only(repo, jobs, &control),
         (Some("cleanup"), Some(sysroot), Ok(jobs)) => {
             let options = CleanupOptions {
+                container_layers: false,
                 dry_run: false,
                 effort: Effort { jobs: Some(jobs), ..Effort::new(Impact::Full) },
                 max_freed: None,

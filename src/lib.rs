@@ -12,6 +12,7 @@
 //! * [`prune`](mod@prune) is the one file that knows the order of phases and locks.
 //! * [`plan`] remembers what is to go, so that it can be swept later without a crawl.
 //! * [`view`] tells what holds space: which roots keep an object, and what each of them holds alone.
+//! * [`container`] knows how container images are stored, and which of their layers nothing needs.
 //! * [`sysroot`] does for a whole sysroot what `ostree admin cleanup` does.
 //! * [`control`], [`effort`], [`report`] and [`error`] are what goes in and comes out along the way.
 //!
@@ -20,6 +21,7 @@
 #[cfg(feature = "python")]
 mod python;
 
+pub mod container;
 pub mod control;
 pub mod date;
 pub mod effort;

@@ -38,6 +38,8 @@ pub struct PruneReport {
     pub deltas_pruned: u64,
     /// Checkouts of deployments that are no more, removed by a sysroot's cleanup: `STATEROOT/CHECKSUM.SERIAL`.
     pub deployments_removed: Vec<String>,
+    /// Digests of container layers whose refs were removed, for no image and no deployment needs them.
+    pub container_layers_removed: Vec<String>,
     /// Whether candidates came from a plan and not from a crawl.
     pub by_plan: bool,
     /// Why there was a plan and it was not used.

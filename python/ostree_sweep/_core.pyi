@@ -41,6 +41,7 @@ class _PruneReport(TypedDict):
     by_type: dict[str, _Tally]
     deltas_pruned: int
     deployments_removed: list[str]
+    container_layers_removed: list[str]
     by_plan: bool
     plan_refused: str | None
     unfinished: str | None
@@ -201,6 +202,7 @@ def cleanup(
     *,
     plan: Plan | None,
     must_cover: bool,
+    container_layers: bool,
     max_freed: int | None,
     dry_run: bool,
     effort: _Effort,

@@ -64,6 +64,7 @@ def auto_cleanup(
     sysroot: str | os.PathLike[str] = "/",
     *,
     stamp: str | os.PathLike[str] | None = None,
+    container_layers: bool = False,
     max_freed: int | None = None,
     dry_run: bool = False,
     impact: str = "idle",
@@ -85,6 +86,9 @@ def auto_cleanup(
     Args:
         sysroot: a physical root, or the root of a booted deployment.
         stamp: the stamp's path; None: `.cleanup` in the physical root.
+        container_layers: also drop the refs of container layers (`ostree/container/blob/…`) that no image
+            and no deployment needs, before the repository is pruned; those written within the last hour
+            stay, as a pull may be under way.
         max_freed: stop when this many bytes are freed from the repository. Not for dry runs.
         dry_run: delete nothing, take no exclusive lock, and report what would be done.
         items: called with each item that goes, or would go, from the repository, and why.
@@ -108,6 +112,7 @@ def auto_cleanup(
         *_own_plan(places),
         known,
         must_cover=True,
+        container_layers=container_layers,
         stamp=stamp,
         max_freed=max_freed,
         dry_run=dry_run,
@@ -122,6 +127,7 @@ def cleanup(
     sysroot: str | os.PathLike[str] = "/",
     *,
     stamp: str | os.PathLike[str] | None = None,
+    container_layers: bool = False,
     max_freed: int | None = None,
     dry_run: bool = False,
     impact: str = "balanced",
@@ -141,6 +147,9 @@ def cleanup(
     Args:
         sysroot: a physical root, or the root of a booted deployment.
         stamp: the stamp's path; None: `.cleanup` in the physical root.
+        container_layers: also drop the refs of container layers (`ostree/container/blob/…`) that no image
+            and no deployment needs, before the repository is pruned; those written within the last hour
+            stay, as a pull may be under way.
         max_freed: stop when this many bytes are freed from the repository. Not for dry runs.
         dry_run: delete nothing, take no exclusive lock, and report what would be done.
         items: called with each item that goes, or would go, from the repository, and why.
@@ -159,6 +168,7 @@ def cleanup(
         None,
         PlanPlaces(checks.path("sysroot", sysroot)).snapshot(),
         must_cover=True,
+        container_layers=container_layers,
         stamp=stamp,
         max_freed=max_freed,
         dry_run=dry_run,
@@ -274,6 +284,7 @@ def apply(
             None,
             PlanPlaces(root).snapshot(),
             must_cover=False,
+            container_layers=False,
             stamp=stamp,
             max_freed=max_freed,
             dry_run=dry_run,
@@ -423,6 +434,7 @@ def _clean_up(
     known: Mapping[str, tuple[int, int, int]],
     *,
     must_cover: bool,
+    container_layers: bool,
     stamp: str | os.PathLike[str] | None,
     max_freed: int | None,
     dry_run: bool,
@@ -444,6 +456,7 @@ def _clean_up(
         sysroot,
         plan=plan,
         must_cover=must_cover,
+        container_layers=container_layers,
         max_freed=max_freed,
         dry_run=dry_run,
         effort=effort,

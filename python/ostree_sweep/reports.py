@@ -109,13 +109,20 @@ class CleanupReport(PruneReport):
 
     Attributes:
         deployments_removed: checkouts of deployments that are no more, each as `STATEROOT/CHECKSUM.SERIAL`.
+        container_layers_removed: digests of container layers whose refs were dropped, as asked for by
+            `container_layers`.
         ran: False where no stamp asked for a cleanup, so that nothing was done.
         stamp_removed: the cleanup is complete and the stamp that asked for it is gone.
     """
 
     deployments_removed: tuple[str, ...]
+    container_layers_removed: tuple[str, ...]
     ran: bool
     stamp_removed: bool
+
+
+# What only a cleanup's report has.
+_OF_SYSROOTS = ("deployments_removed", "container_layers_removed")
 
 
 def prune_report(raw: _PruneReport) -> PruneReport:
@@ -125,8 +132,13 @@ def prune_report(raw: _PruneReport) -> PruneReport:
 
 def cleanup_report(raw: _PruneReport) -> CleanupReport:
     """The core's report of a cleanup; the stamp is still there."""
-    removed = tuple(raw["deployments_removed"])
-    return CleanupReport(**_fields(raw), deployments_removed=removed, ran=True, stamp_removed=False)
+    return CleanupReport(
+        **_fields(raw),
+        deployments_removed=tuple(raw["deployments_removed"]),
+        container_layers_removed=tuple(raw["container_layers_removed"]),
+        ran=True,
+        stamp_removed=False,
+    )
 
 
 def not_needed() -> CleanupReport:
@@ -147,6 +159,7 @@ def not_needed() -> CleanupReport:
         exclusive_lock_total_s=0.0,
         duration_s=0.0,
         deployments_removed=(),
+        container_layers_removed=(),
         ran=False,
         stamp_removed=False,
     )
@@ -155,7 +168,7 @@ def not_needed() -> CleanupReport:
 def _fields(raw: _PruneReport) -> dict[str, Any]:
     """The fields of a prune's report."""
     return {
-        **{name: value for name, value in raw.items() if name != "deployments_removed"},
+        **{name: value for name, value in raw.items() if name not in _OF_SYSROOTS},
         "by_type": {name: ObjectTally(**tally) for name, tally in raw["by_type"].items()},
         "warnings": tuple(raw["warnings"]),
         "failures": tuple(Failure(**failure) for failure in raw["failures"]),

@@ -10,7 +10,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{statat, AtFlags, FileType, OFlags};
+use rustix::fs::{openat2, statat, unlinkat, AtFlags, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
 use super::listing::{each_entry, Entry};
@@ -60,6 +60,32 @@ pub fn list(repo: &Repo, control: &Control) -> Result<Vec<Ref>> {
         }
     }
     Ok(refs.found)
+}
+
+/// Deletes a ref, which may be gone already. Nothing is made durable.
+pub(crate) fn delete(repo: &Repo, reference: &Ref) -> std::io::Result<()> {
+    let (Some(parent), Some(name)) = (reference.path.parent(), reference.path.file_name()) else {
+        return Err(Errno::INVAL.into());
+    };
+    match open_inside(repo, parent).and_then(|parent| unlinkat(parent, name, AtFlags::empty())) {
+        Ok(()) | Err(Errno::NOENT) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Opens a directory of refs, given by its path in the repository; None where there is none.
+pub(crate) fn open_directory(repo: &Repo, path: &Path) -> Result<Option<OwnedFd>> {
+    match open_inside(repo, path) {
+        Ok(directory) => Ok(Some(directory)),
+        Err(Errno::NOENT) => Ok(None),
+        Err(error) => Err(Error::io(repo.path().join(path), error)),
+    }
+}
+
+/// Opens a directory of the repository, through no symlink.
+fn open_inside(repo: &Repo, path: &Path) -> rustix::io::Result<OwnedFd> {
+    let inside = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+    openat2(repo.directory(), path, DIRECTORY, Mode::empty(), inside)
 }
 
 /// Refs while they are collected.

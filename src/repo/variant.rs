@@ -10,6 +10,9 @@ use gvariant::{gv, Marker, Structure};
 
 use super::object::Checksum;
 
+/// A commit's type, `OSTREE_COMMIT_GVARIANT_FORMAT`.
+const COMMIT: &str = "(a{sv}aya(say)sstayay)";
+
 /// Why an object can't be decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Malformed(pub &'static str);
@@ -58,10 +61,17 @@ pub fn commit(bytes: &[u8]) -> Result<Commit, Malformed> {
 
 /// The refs that a commit was made for, from its metadata `ostree.ref-binding`; none if it does not say.
 pub fn ref_binding(bytes: &[u8]) -> Vec<String> {
-    let Ok(kind) = glib::VariantTy::new("(a{sv}aya(say)sstayay)") else { return Vec::new() };
+    let Ok(kind) = glib::VariantTy::new(COMMIT) else { return Vec::new() };
     let commit = glib::Variant::from_data_with_type(bytes, kind);
     let metadata = glib::VariantDict::new(commit.is_normal_form().then(|| commit.child_value(0)).as_ref());
     metadata.lookup("ostree.ref-binding").ok().flatten().unwrap_or_default()
+}
+
+/// The manifest of the container image that a commit was made from, from its metadata `ostree.manifest`.
+pub fn image_manifest(bytes: &[u8]) -> Option<String> {
+    let commit = glib::Variant::from_data_with_type(bytes, glib::VariantTy::new(COMMIT).ok()?);
+    let metadata = glib::VariantDict::new(Some(&commit.is_normal_form().then(|| commit.child_value(0))?));
+    metadata.lookup("ostree.manifest").ok().flatten()
 }
 
 /// Decodes a dirtree and hands each child to `each`, with its name.

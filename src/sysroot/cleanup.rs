@@ -6,6 +6,7 @@ use rustix::io::Errno;
 
 use super::libostree::Sysroot;
 use super::{checkouts, host, Owner};
+use crate::container::layers;
 use crate::control::{Control, Phase};
 use crate::effort::Effort;
 use crate::error::{Error, Result};
@@ -30,6 +31,8 @@ pub struct CleanupOptions<'a> {
     pub max_freed: Option<u64>,
     /// Told everything that is pruned from the repository, or would be.
     pub observer: Option<Observer<'a>>,
+    /// Drop the refs of container layers that no image and no deployment needs, before the repository is pruned.
+    pub container_layers: bool,
     /// Delete by this plan. One that must cover all and does not is not used.
     pub plan: Option<PlanUse<'a>>,
 }
@@ -77,6 +80,7 @@ fn joined(before: PruneReport, mut prune: PruneReport) -> PruneReport {
     let pruned = std::mem::take(&mut prune.failures);
     PruneReport {
         deployments_removed: before.deployments_removed,
+        container_layers_removed: before.container_layers_removed,
         failures: before.failures.into_iter().chain(pruned).collect(),
         ..prune
     }
@@ -99,7 +103,7 @@ fn clean_sysroot(
     // Before anything is removed: is it a repository that we know how to prune?
     let timeout = effort.lock_timeout.unwrap_or(Repo::open(&repo_path)?.config().lock_timeout);
     let sysroot = if dry_run { Sysroot::open(path)? } else { Sysroot::open_for_writing(path)? };
-    let mut owner = Owner { path, sysroot, dry_run, own: false };
+    let mut owner = Owner::new(path, sysroot, dry_run);
     if !dry_run {
         // libostree makes a read-only sysroot writable, by a new mount, when it takes its lock. What was opened
         // before stays read-only.
@@ -110,6 +114,11 @@ fn clean_sysroot(
     owner.own = host::owns(&repo)?;
     if dry_run {
         before.deployments_removed = checkouts::would_be_removed(path)?.into_iter().collect();
+        if options.container_layers {
+            let layers = owner.unneeded_layers(&repo, control)?;
+            before.container_layers_removed = layers.iter().filter_map(layers::digest).collect();
+            owner.dropped = layers.into_iter().map(|layer| layer.path).collect();
+        }
         return prune(&mut owner, &repo, options, control);
     }
     let removable = remove_checkouts(&mut owner, &repo, options, control, before)?;
@@ -127,6 +136,33 @@ fn clean_sysroot(
         Err(Error::OutOfTime) => Ok(out_of_time(report)),
         Err(error) => Err(error),
     }
+}
+
+/// Drops the refs of container layers that nothing needs. What could not be dropped is noted.
+///
+/// # Locking
+/// Both locks, exclusively, while refs are looked at and deleted; none while that is made durable.
+fn drop_layers(
+    owner: &mut Owner,
+    repo: &Repo,
+    options: &CleanupOptions,
+    control: &Control,
+    report: &mut PruneReport,
+) -> Result<()> {
+    let lock = repo.lock(options.effort.lock_timeout)?;
+    let exclusive = lock_both(owner, &lock, LockKind::Exclusive, control)?;
+    let unneeded = owner.unneeded_layers(repo, control);
+    let dropped = unneeded.map(|unneeded| layers::remove(repo, &unneeded));
+    drop(exclusive);
+    owner.unlock();
+    let (removed, failures) = dropped?;
+    if !removed.is_empty() {
+        layers::sync(repo)?;
+    }
+    report.container_layers_removed.extend(removed);
+    let in_repo = |failure: Failure| Failure { path: Path::new("ostree/repo").join(failure.path), ..failure };
+    report.failures.extend(failures.into_iter().map(in_repo));
+    Ok(())
 }
 
 /// Removes checkouts that belong to no deployment; false if libostree had better not try what was left.
@@ -159,6 +195,9 @@ fn prepare_and_prune(
     before: &mut PruneReport,
 ) -> Result<PruneReport> {
     let prepared = prepare(owner, repo, options.effort.lock_timeout, control, before)?;
+    if options.container_layers {
+        drop_layers(owner, repo, options, control, before)?;
+    }
     let report = prune(owner, repo, options, control)?;
     if prepared || report.unfinished.is_some() {
         return Ok(report);
@@ -216,7 +255,7 @@ fn still_full() -> PruneReport {
 
 /// Prunes the repository: by the plan, if there is one that will do.
 fn prune(owner: &mut Owner, repo: &Repo, options: &CleanupOptions, control: &Control) -> Result<PruneReport> {
-    let CleanupOptions { dry_run, effort, max_freed, observer, plan } = *options;
+    let CleanupOptions { dry_run, effort, max_freed, observer, plan, .. } = *options;
     let options = PruneOptions {
         retention: &Retention::refs(Keep::ALONE),
         dry_run,

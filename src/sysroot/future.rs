@@ -31,7 +31,7 @@ pub fn plan(path: &Path, options: &PlanOptions, control: &Control) -> Result<Pla
         plan::make(&repo, Some(path), sources, &names, &options, control)
     };
     let Some((kept, dropped)) = sysroot.after_finalization()? else {
-        return make(&mut Owner { path, sysroot, dry_run: true, own: false }, &HashMap::new());
+        return make(&mut Owner::new(path, sysroot, true), &HashMap::new());
     };
     let mut names: HashMap<_, Vec<_>> = HashMap::new();
     for (name, commit) in dropped {

@@ -13,6 +13,7 @@ mod own_repo;
 mod status;
 mod view;
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 pub use self::cleanup::{cleanup, CleanupOptions};
@@ -21,12 +22,15 @@ use self::libostree::Sysroot;
 pub use self::own_repo::{plan_repo, prune};
 pub use self::status::{status, DeploymentStatus, SysrootStatus};
 pub use self::view::{check_policy, usage, why, Place};
+use crate::container::layers;
+use crate::control::Control;
 use crate::error::Result;
 use crate::mark::retention::Keep;
 use crate::mark::roots::Start;
 use crate::mark::RootSource;
 use crate::prune::Surroundings;
 use crate::repo::refs::Ref;
+use crate::repo::Repo;
 
 /// The sysroot that a repository belongs to.
 struct Owner<'a> {
@@ -35,6 +39,19 @@ struct Owner<'a> {
     dry_run: bool,
     /// Whether the system was booted from it.
     own: bool,
+    /// Refs that a real run drops, and so protect nothing in a dry one.
+    dropped: HashSet<PathBuf>,
+}
+
+impl<'a> Owner<'a> {
+    fn new(path: &'a Path, sysroot: Sysroot, dry_run: bool) -> Self {
+        Self { path, sysroot, dry_run, own: false, dropped: HashSet::new() }
+    }
+
+    /// Refs of container layers that no image and no deployment needs.
+    fn unneeded_layers(&mut self, repo: &Repo, control: &Control) -> Result<Vec<Ref>> {
+        Ok(layers::find(repo, self, control)?.unneeded)
+    }
 }
 
 impl RootSource for Owner<'_> {
@@ -59,7 +76,7 @@ impl RootSource for Owner<'_> {
 
     /// `prepare_cleanup` writes the deployment refs anew; a dry run has to do without.
     fn outdates(&self, reference: &Ref) -> bool {
-        self.dry_run && self.sysroot.rewrites_ref(&reference.path)
+        self.dry_run && (self.sysroot.rewrites_ref(&reference.path) || self.dropped.contains(&reference.path))
     }
 }
 

@@ -92,7 +92,7 @@ fn look<T>(
             let path = host::sysroot(path)?;
             let repo = Repo::open(&path.join("ostree/repo"))?;
             let sysroot = Sysroot::open(path)?;
-            let mut owner = Owner { path, sysroot, dry_run: true, own: false };
+            let mut owner = Owner::new(path, sysroot, true);
             look(&repo, &mut owner, ViewOptions { depth: Some(0), ..options })
         }
     }

@@ -73,6 +73,11 @@ def command_parser() -> argparse.ArgumentParser:
         "cleanup", "Clean a sysroot up, as 'ostree admin cleanup' does", sysroot, work, deletion, common
     )
     cleanup.add_argument("--auto", action="store_true", help="only if the stamp is there")
+    cleanup.add_argument(
+        "--container-layers",
+        action="store_true",
+        help="also drop the refs of container layers that no image and no deployment needs",
+    )
     _add_metrics(cleanup, "what was done")
     cleanup.add_argument("--dry-run", action="store_true", help="only say what would be deleted")
 

@@ -33,6 +33,7 @@ def cleanup(options: argparse.Namespace, signals: WorkSignals) -> Result:
         with signals.progress(bar=not options.verbose) as progress:
             report = call(
                 options.sysroot,
+                container_layers=options.container_layers,
                 dry_run=options.dry_run,
                 items=item_printer(options),
                 cancellable=signals.token,

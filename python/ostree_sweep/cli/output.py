@@ -48,6 +48,7 @@ def report_result(report: PruneReport, *, commit_only: bool = False) -> Result:
             return Result(["No cleanup needed."], dataclasses.asdict(report), service.NOT_NEEDED)
         verb = "Would remove" if report.dry_run else "Removed"
         lines += [f"{verb} deployment: {name}" for name in report.deployments_removed]
+        lines += [f"{verb} container layer: {digest}" for digest in report.container_layers_removed]
     elif not report.by_plan:
         kind = " (commit only)" if commit_only else ""
         lines.append(f"Total{kind} objects: {report.objects_total}")
