@@ -426,3 +426,6 @@ impl Run<'_> {
         };
     }
 }
+
+#[cfg(test)]
+mod tests;

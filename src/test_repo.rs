@@ -1,6 +1,6 @@
 //! Repositories for tests, made by `ostree`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -12,6 +12,7 @@ use crate::pace::Pace;
 use crate::repo::config::Mode;
 use crate::repo::listing::each_entry;
 use crate::repo::object::{Checksum, ObjectName, ObjectType};
+use crate::repo::variant::{self, Child};
 use crate::repo::{commitpartial_path, Repo};
 use crate::workers::Crew;
 
@@ -127,6 +128,44 @@ impl TestRepo {
                 })
                 .unwrap();
             }
+        }
+        found
+    }
+
+    /// What each commit and each dirtree leads to, among the objects that are there.
+    pub fn references(&self) -> BTreeMap<ObjectName, Vec<ObjectName>> {
+        let (repo, present) = (self.open(), self.objects());
+        let mut buffer = Vec::new();
+        let mut found = BTreeMap::new();
+        for object in &present {
+            let mut children = Vec::new();
+            let mut add = |checksum, kind| children.push(ObjectName::new(checksum, kind));
+            match object.kind {
+                ObjectType::Commit => {
+                    let commit = repo.read_commit(object.checksum, &mut buffer).unwrap().unwrap();
+                    add(commit.root_tree, ObjectType::DirTree);
+                    add(commit.root_meta, ObjectType::DirMeta);
+                }
+                ObjectType::DirTree => {
+                    assert!(repo.read_metadata(*object, &mut buffer).unwrap());
+                    let each = |_: &[u8], child| match child {
+                        Child::File(file) => add(file, ObjectType::File),
+                        Child::Directory(tree, meta) => {
+                            add(tree, ObjectType::DirTree);
+                            add(meta, ObjectType::DirMeta);
+                        }
+                    };
+                    variant::dirtree(&buffer, each).unwrap();
+                }
+                ObjectType::File => add(object.checksum, ObjectType::FileXattrsLink),
+                ObjectType::FileXattrsLink => {
+                    let content = repo.checksum_of(*object).unwrap().unwrap();
+                    add(content, ObjectType::FileXattrs);
+                }
+                _ => {}
+            }
+            children.retain(|child| present.contains(child));
+            found.insert(*object, children);
         }
         found
     }

@@ -216,3 +216,6 @@ impl Plan {
         )
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,6 +18,9 @@ use crate::repo::Repo;
 /// The set of a candidate that more sets would be needed for than there are numbers: any commit may reach it.
 const ANY: u16 = u16::MAX;
 
+/// All numbers but zero and `ANY`; in tests few enough to run out of.
+const MOST_SETS: usize = if cfg!(test) { 24 } else { ANY as usize - 1 };
+
 pub(super) struct Owners {
     /// For each candidate the number of its set; zero is the empty one.
     pub set_of: Vec<u16>,
@@ -54,9 +57,8 @@ impl Owners {
                 let set = &mut owners.set_of[candidate];
                 if *set != ANY {
                     *set = *numbers.entry((*set, index)).or_insert_with(|| {
-                        // One less than there are numbers, for that one is `ANY`.
                         match u16::try_from(owners.sets.len() + 1) {
-                            Ok(number) if number != ANY => {
+                            Ok(number) if owners.sets.len() < MOST_SETS => {
                                 owners.sets.push((*set, index));
                                 number
                             }
@@ -177,3 +179,6 @@ impl Walk<'_> {
         found.ok().and_then(|index| u32::try_from(index).ok())
     }
 }
+
+#[cfg(test)]
+mod tests;

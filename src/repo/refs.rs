@@ -187,3 +187,6 @@ fn is_ref_name(name: &[u8]) -> bool {
     let word = |b: &u8| b.is_ascii_alphanumeric() || *b == b'_' || !b.is_ascii();
     name.first().is_some_and(word) && name.iter().all(|b| word(b) || matches!(b, b'.' | b'-'))
 }
+
+#[cfg(test)]
+mod tests;

@@ -200,3 +200,6 @@ fn staging_directories(context: Context) -> Result<Vec<PathBuf>> {
     }
     Ok(found)
 }
+
+#[cfg(test)]
+mod tests;

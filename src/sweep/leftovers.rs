@@ -262,3 +262,6 @@ fn note(context: Context, path: &Path, report: &mut PruneReport, result: Result<
         other => other.map(|()| true),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -358,3 +358,6 @@ impl<'a> Sweeper<'a> {
         self.report.failures.push(Failure { path, error: error.to_string() });
     }
 }
+
+#[cfg(test)]
+mod tests;
