@@ -33,8 +33,13 @@ _Report = TypeVar("_Report")
 __all__ = ["apply", "auto_cleanup", "cleanup", "plan", "prune", "usage", "why"]
 
 
-def _awaitable(call: Callable[_P, _Report]) -> Callable[_P, Coroutine[Any, Any, _Report]]:
-    """The call, to be awaited. Its arguments `cancellable` and `progress` are ours to pass on."""
+def _like(
+    call: Callable[_P, _Report],
+) -> Callable[[Callable[[], None]], Callable[_P, Coroutine[Any, Any, _Report]]]:
+    """Makes the decorated function that call, to be awaited: with its name, arguments and description.
+
+    Of its arguments, `cancellable` and `progress` are ours to pass on.
+    """
 
     @functools.wraps(call)
     async def awaited(*args: _P.args, **kwargs: _P.kwargs) -> _Report:
@@ -43,7 +48,8 @@ def _awaitable(call: Callable[_P, _Report]) -> Callable[_P, Coroutine[Any, Any, 
         progress = cast("ProgressCallback | None", rest.pop("progress", None))
         return await _run(functools.partial(call, *args, **rest), cancellable, progress)
 
-    return awaited
+    awaited.__module__ = __name__
+    return lambda _: awaited
 
 
 class _TaskCancellable:
@@ -96,10 +102,37 @@ async def _run(
         thread.shutdown(wait=True)
 
 
-apply = _awaitable(api.apply)
-auto_cleanup = _awaitable(api.auto_cleanup)
-cleanup = _awaitable(api.cleanup)
-plan = _awaitable(api.plan)
-prune = _awaitable(api.prune)
-usage = _awaitable(views.usage)
-why = _awaitable(views.why)
+# Functions and not assignments, so that type checkers take them as declared.
+@_like(api.apply)
+def apply() -> None:
+    """As `ostree_sweep.apply`."""
+
+
+@_like(api.auto_cleanup)
+def auto_cleanup() -> None:
+    """As `ostree_sweep.auto_cleanup`."""
+
+
+@_like(api.cleanup)
+def cleanup() -> None:
+    """As `ostree_sweep.cleanup`."""
+
+
+@_like(api.plan)
+def plan() -> None:
+    """As `ostree_sweep.plan`."""
+
+
+@_like(api.prune)
+def prune() -> None:
+    """As `ostree_sweep.prune`."""
+
+
+@_like(views.usage)
+def usage() -> None:
+    """As `ostree_sweep.usage`."""
+
+
+@_like(views.why)
+def why() -> None:
+    """As `ostree_sweep.why`."""

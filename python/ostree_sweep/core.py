@@ -19,14 +19,14 @@ try:
         usage,
         why,
     )
-except ImportError as error:
-    if "libostree-1.so" not in str(error):
+except ImportError as _error:
+    if "libostree-1.so" not in str(_error):
         raise
-    message = (
+    _message = (
         "libostree-1.so.1 is missing: install the package libostree-1-1 (Debian, Ubuntu) "
         "or ostree-libs (Fedora, RHEL)"
     )
-    raise ImportError(message, name=error.name, path=error.path) from error
+    raise ImportError(_message, name=_error.name, path=_error.path) from _error
 
 __all__ = [
     "Plan",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 _K = TypeVar("_K")
 _V = TypeVar("_V")
@@ -12,11 +12,14 @@ _V = TypeVar("_V")
 class FrozenDict(dict[_K, _V]):
     """A dictionary that can't be changed, but hashed, if its values can."""
 
-    def _refuse(self, *_: object, **__: object) -> NoReturn:
-        raise TypeError(f"{type(self).__name__} can't be changed")
+    # Type checkers see a Mapping, wherever there is one.
+    if not TYPE_CHECKING:
 
-    __setitem__ = __delitem__ = __ior__ = _refuse
-    clear = pop = popitem = setdefault = update = _refuse
+        def _refuse(self, *_: object, **__: object) -> NoReturn:
+            raise TypeError("the fields of a result can't be changed")
+
+        __setitem__ = __delitem__ = __ior__ = _refuse
+        clear = pop = popitem = setdefault = update = _refuse
 
     def __hash__(self) -> int:  # type: ignore[override]
         return hash(frozenset(self.items()))
@@ -30,12 +33,19 @@ class FrozenDict(dict[_K, _V]):
         return self
 
 
-def as_data(value: object) -> Any:  # noqa: ANN401 - any of JSON's types
-    """A result of dataclasses as JSON has it: dictionaries, lists, texts, numbers, truth values and None."""
+class Data:
+    """What results have in common, which are frozen dataclasses."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as JSON has them: dictionaries, lists, texts, numbers, truth values and None."""
+        return {field.name: _plain(getattr(self, field.name)) for field in dataclasses.fields(self)}  # type: ignore[arg-type]
+
+
+def _plain(value: object) -> Any:  # noqa: ANN401 - any of JSON's types
     if dataclasses.is_dataclass(value):
-        return {field.name: as_data(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, dict):
-        return {key: as_data(item) for key, item in value.items()}
-    if isinstance(value, (tuple, list)):
-        return [as_data(item) for item in value]
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
     return value

@@ -6,9 +6,10 @@ import contextlib
 import os
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from . import log
+from .frozen import Data, FrozenDict
 from .places import physical_root
 from .writable import run_writable
 
@@ -64,7 +65,7 @@ class Dropped:
 
 
 @dataclass(frozen=True)
-class PrunePlan:
+class PrunePlan(Data):
     """What will have to go.
 
     Attributes:
@@ -97,6 +98,10 @@ class PrunePlan:
 
         return prune_plan(core.Plan.read(path).summary(), os.fspath(path))
 
+    def to_dict(self) -> dict[str, Any]:
+        """What `ostree-sweep plan --json` prints."""
+        return {**super().to_dict(), "objects": self.objects, "bytes": self.bytes}
+
     @property
     def objects(self) -> int:
         """Number of objects that are to go."""
@@ -125,7 +130,7 @@ def prune_plan(summary: _PlanSummary, path: str | None) -> PrunePlan:
             )
             for dropped in summary["dropped"]
         ),
-        by_type={name: ObjectTotal(**total) for name, total in summary["by_type"].items()},
+        by_type=FrozenDict({name: ObjectTotal(**total) for name, total in summary["by_type"].items()}),
     )
 
 
@@ -151,7 +156,7 @@ class PlanPlaces:
         self._physical = physical_root(sysroot)
         is_running = os.path.samefile(sysroot, "/")
         lasting = os.path.join(self._physical, "ostree/sweep.plan")
-        self.paths = (_RUNTIME_PLACE, lasting) if is_running else (lasting,)
+        self.paths: tuple[str, ...] = (_RUNTIME_PLACE, lasting) if is_running else (lasting,)
 
     def find(self) -> str | None:
         """The first that is there."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from .frozen import Data, FrozenDict
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -66,7 +68,7 @@ class PrunedItem:
 
 
 @dataclass(frozen=True)
-class PruneReport:
+class PruneReport(Data):
     """What a prune did, or in a dry run would do.
 
     Attributes:
@@ -148,7 +150,7 @@ def not_needed() -> CleanupReport:
         objects_total=0,
         objects_pruned=0,
         bytes_freed=0,
-        by_type={name: ObjectTally(0, 0, 0) for name in _OBJECT_TYPES},
+        by_type=FrozenDict({name: ObjectTally(0, 0, 0) for name in _OBJECT_TYPES}),
         deltas_pruned=0,
         by_plan=False,
         plan_refused=None,
@@ -169,7 +171,7 @@ def _fields(raw: _PruneReport) -> dict[str, Any]:
     """The fields of a prune's report."""
     return {
         **{name: value for name, value in raw.items() if name not in _OF_SYSROOTS},
-        "by_type": {name: ObjectTally(**tally) for name, tally in raw["by_type"].items()},
+        "by_type": FrozenDict({name: ObjectTally(**tally) for name, tally in raw["by_type"].items()}),
         "warnings": tuple(raw["warnings"]),
         "failures": tuple(Failure(**failure) for failure in raw["failures"]),
     }

@@ -75,7 +75,7 @@ class CleanupStamp:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = os.fspath(path)
+        self.path: str = os.fspath(path)
         directory, self._name = os.path.split(self.path)
         self._directory = directory or "."
 

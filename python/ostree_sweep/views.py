@@ -22,9 +22,10 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from . import checks
+from .frozen import Data
 from .plans import ObjectTotal
 from .retention import core_retention
 from .work import effort_of, run
@@ -56,7 +57,7 @@ class Holder:
 
 
 @dataclass(frozen=True)
-class Usage:
+class Usage(Data):
     """What holds a repository's space.
 
     Attributes:
@@ -90,7 +91,7 @@ class Way:
 
 
 @dataclass(frozen=True)
-class Explanation:
+class Explanation(Data):
     """Why an object is kept, or that it is not.
 
     Attributes:
@@ -112,6 +113,10 @@ class Explanation:
     dropped_with: tuple[str, ...]
     beyond_depth_of: tuple[str, ...]
     missing: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """What `ostree-sweep why --json` prints, but for where it looked."""
+        return {**super().to_dict(), "is_garbage": self.is_garbage}
 
     @property
     def is_garbage(self) -> bool:

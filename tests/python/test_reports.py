@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 import pickle
 import subprocess
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Callable
 
 import pytest
 
 import ostree_sweep
-from ostree_sweep import CleanupReport, Failure, PruneReport, errors
+from ostree_sweep import CancellationToken, CleanupReport, Failure, Progress, PruneReport, errors
 from support.samples import COMMAND, ostree
 
 if TYPE_CHECKING:
@@ -93,6 +94,77 @@ def test_reports_are_frozen_and_picklable(repo: Path) -> None:
         report.objects_pruned = 0  # type: ignore[misc]
 
 
+def test_nothing_in_a_report_can_be_changed(repo: Path) -> None:
+    report = ostree_sweep.prune(repo, refs_only=True)
+    tallies: Any = report.by_type
+    before = repr(report)
+    changes: list[Callable[[], object]] = [
+        lambda: tallies.update(commit=1),
+        lambda: tallies.__setitem__("commit", 1),
+        lambda: tallies.__delitem__("commit"),
+        lambda: tallies.__ior__({"commit": 1}),
+        lambda: tallies.setdefault("more", 1),
+        lambda: tallies.pop("commit"),
+        tallies.popitem,
+        tallies.clear,
+    ]
+    for change in changes:
+        with pytest.raises(TypeError, match="can't be changed"):
+            change()
+    assert repr(report) == before
+
+
+@pytest.mark.parametrize("name", ["prune", "plan", "usage", "why"])
+def test_results_are_values(repo: Path, name: str) -> None:
+    """They can be copied, pickled, compared, hashed and told as JSON."""
+    calls: dict[str, Callable[[], Any]] = {
+        "prune": lambda: ostree_sweep.prune(repo, refs_only=True, dry_run=True),
+        "plan": lambda: ostree_sweep.plan(repo=repo, refs_only=True),
+        "usage": lambda: ostree_sweep.usage(repo),
+        "why": lambda: ostree_sweep.why("live", repo),
+    }
+    result = calls[name]()
+    for same in (
+        pickle.loads(pickle.dumps(result)),  # noqa: S301 - our own pickle
+        copy.copy(result),
+        copy.deepcopy(result),
+        dataclasses.replace(result),
+    ):
+        assert same == result
+        assert hash(same) == hash(result)
+        assert repr(same) == repr(result)
+        assert same.to_dict() == result.to_dict()
+    data = result.to_dict()
+    assert json.loads(json.dumps(data)) == data
+    changed = dataclasses.replace(result, **{dataclasses.fields(result)[1].name: None})
+    assert changed != result
+
+
+def test_to_dict_is_what_json_prints(repo: Path) -> None:
+    plan = repo.parent / "plan"
+    made = ostree_sweep.plan(repo=repo, refs_only=True, output=plan)
+    assert as_json("plan", f"--show={plan}") == made.to_dict()
+    where = {"repo": str(repo)}
+    assert as_json("du", f"--repo={repo}") == {**where, **ostree_sweep.usage(repo).to_dict()}
+    assert as_json("why", "live", f"--repo={repo}") == {**where, **ostree_sweep.why("live", repo).to_dict()}
+
+
+def test_the_report_of_a_cancelled_cleanup_is_a_cleanups(sysroot: Path) -> None:
+    token = CancellationToken()
+
+    def cancel(progress: Progress) -> None:
+        if progress.phase == "sweep":
+            token.cancel()
+
+    ostree("commit", f"--repo={sysroot}/ostree/repo", "--orphan", "--tree=dir=/usr/share/misc")
+    with pytest.raises(errors.OperationCancelled) as raised:
+        ostree_sweep.cleanup(sysroot, cancellable=token, progress=cancel, unlinks_per_s=5)
+    report = raised.value.report
+    assert isinstance(report, CleanupReport)
+    assert report.deployments_removed == ()
+    assert pickle.loads(pickle.dumps(raised.value)).report == report  # noqa: S301 - our own pickle
+
+
 def test_a_cleanup_report_is_picklable(sysroot: Path) -> None:
     for report in (ostree_sweep.auto_cleanup(sysroot), ostree_sweep.cleanup(sysroot)):
         assert pickle.loads(pickle.dumps(report)) == report  # noqa: S301 - our own pickle
@@ -100,13 +172,13 @@ def test_a_cleanup_report_is_picklable(sysroot: Path) -> None:
 
 def test_prune_json_has_the_reports_fields(repo: Path) -> None:
     data = as_json("prune", f"--repo={repo}", "--refs-only", "--dry-run")
-    report = dataclasses.asdict(ostree_sweep.prune(repo, refs_only=True, dry_run=True))
+    report = ostree_sweep.prune(repo, refs_only=True, dry_run=True).to_dict()
 
     assert list(data) == fields(PruneReport)
     measured = ("duration_s", "exclusive_lock_longest_s", "exclusive_lock_total_s")
     for name in measured:
         del data[name], report[name]
-    assert data == json.loads(json.dumps(report))
+    assert data == report
 
 
 @pytest.mark.parametrize("auto", [[], ["--auto"]])

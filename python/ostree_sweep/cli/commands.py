@@ -91,7 +91,7 @@ def plan(options: argparse.Namespace, signals: WorkSignals) -> Result:
         *(_dropped_line(dropped) for dropped in made.dropped),
         f"Would delete: {made.objects} objects, freeing {size(made.bytes)}",
     ]
-    data = {**dataclasses.asdict(made), "objects": made.objects, "bytes": made.bytes}
+    data = made.to_dict()
     if made.path is not None:
         lines.append(f"Plan: {made.path}")
         if options.verbose:

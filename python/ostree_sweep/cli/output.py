@@ -45,7 +45,7 @@ def report_result(report: PruneReport, *, commit_only: bool = False) -> Result:
     lines = []
     if isinstance(report, CleanupReport):
         if not report.ran:
-            return Result(["No cleanup needed."], dataclasses.asdict(report), service.NOT_NEEDED)
+            return Result(["No cleanup needed."], report.to_dict(), service.NOT_NEEDED)
         verb = "Would remove" if report.dry_run else "Removed"
         lines += [f"{verb} deployment: {name}" for name in report.deployments_removed]
         lines += [f"{verb} container layer: {digest}" for digest in report.container_layers_removed]
@@ -58,7 +58,7 @@ def report_result(report: PruneReport, *, commit_only: bool = False) -> Result:
     if report.unfinished is not None:
         lines.append(f"Something is left: {report.unfinished}")
     message_id = service.CLEANED_UP if isinstance(report, CleanupReport) else service.PRUNED
-    return Result(lines, dataclasses.asdict(report), message_id)
+    return Result(lines, report.to_dict(), message_id)
 
 
 def show(result: Result, *, as_json: bool) -> None:
@@ -115,13 +115,13 @@ def fail(error: Exception, *, as_json: bool) -> None:
     if as_json:
         data: dict[str, Any] = {"error": {"type": type(error).__name__, "message": _message(error)}}
         if report is not None:
-            data["report"] = dataclasses.asdict(report)
+            data["report"] = report.to_dict()
         _print_lines([json.dumps(data)])
         return
     for warning in report.warnings if report is not None else ():
         warn(warning)
     done, failed = _failure_lines(error)
-    data = {} if report is None else dataclasses.asdict(report)
+    data = {} if report is None else report.to_dict()
     priority = service.INFO if isinstance(error, OperationCancelled) else service.ERROR
     if not _logged([*done, *failed], _failure_id(error), data, priority=priority):
         _print_lines(done)

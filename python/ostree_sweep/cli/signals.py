@@ -31,7 +31,7 @@ class WorkSignals:
     """
 
     def __init__(self) -> None:
-        self.token = CancellationToken()
+        self.token: CancellationToken = CancellationToken()
         self.number: int | None = None
         self._previous: dict[int, Any] = {}
 

@@ -44,7 +44,7 @@ def du(options: argparse.Namespace, signals: WorkSignals) -> Result:
         if rows:
             lines += [*table((title, "Exclusive", "Shared"), rows, right=2), ""]
     lines += [f"Total:    {_total(found.total)}", f"Garbage:  {_total(found.garbage)}"]
-    return Result(lines, {**place, **dataclasses.asdict(found)})
+    return Result(lines, {**place, **found.to_dict()})
 
 
 def why(options: argparse.Namespace, signals: WorkSignals) -> Result:
@@ -54,7 +54,7 @@ def why(options: argparse.Namespace, signals: WorkSignals) -> Result:
         found = views.why(
             options.object, **place, **_looking(options), cancellable=signals.token, progress=progress
         )
-    data = {**place, **dataclasses.asdict(found), "is_garbage": found.is_garbage}
+    data = {**place, **found.to_dict()}
     return Result(_why_lines(found), data)
 
 
