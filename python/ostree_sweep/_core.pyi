@@ -61,12 +61,15 @@ class _Deployment(TypedDict):
     pinned: bool
     pending: bool
     rollback: bool
+    version: str | None
+    image: str | None
 
 class _Status(TypedDict):
     deployments: list[_Deployment]
     repo: str
     repo_lock: Literal["free", "shared", "exclusive"]
     sysroot_locked: bool
+    unreadable_images: list[tuple[str, str]]
 
 _Keep: TypeAlias = tuple[int, int | None]
 
@@ -116,9 +119,10 @@ class _PlanSummary(TypedDict):
     by_type: dict[str, _Total]
 
 class _Holder(TypedDict):
-    kind: Literal["deployment", "remote", "ref"]
+    kind: Literal["deployment", "remote", "image", "unneeded-layers", "ref"]
     name: str
     commit: str | None
+    refs: list[str]
     exclusive: _Total
     shared: _Total
 

@@ -42,9 +42,12 @@ class Holder:
     """Something that keeps objects.
 
     Attributes:
-        kind: "deployment", "remote" (all refs of a remote together) or "ref".
-        name: its name: `STATEROOT CHECKSUM.SERIAL`, the remote's, or the ref's as `ostree` writes it.
-        commit: checksum of its commit; None for a remote.
+        kind: "deployment", "remote" (all refs of a remote together), "image" (a container image with its
+            layers), "unneeded-layers" (all container layers that no image and no deployment needs) or "ref".
+        name: its name: `STATEROOT CHECKSUM.SERIAL`, the remote's, the image's as container tools write it,
+            or the ref's as `ostree` writes it. What flatpak has deployed counts with the remote's ref.
+        commit: checksum of its commit; None for a remote and for layers.
+        refs: the refs that are counted, as `ostree` writes them; empty for a deployment.
         exclusive: what nothing else keeps: what a prune frees if this one is dropped.
         shared: what others keep, too.
     """
@@ -52,6 +55,7 @@ class Holder:
     kind: str
     name: str
     commit: str | None
+    refs: tuple[str, ...]
     exclusive: ObjectTotal
     shared: ObjectTotal
 
@@ -76,7 +80,7 @@ class Way:
     """A way from what keeps an object to the object.
 
     Attributes:
-        kind: "deployment" or "ref".
+        kind: "deployment", "image" or "ref".
         name: its name, as in `Holder`.
         commit: checksum of the first commit in its history that leads to the object.
         generation: how many generations that is behind its own commit.
@@ -223,7 +227,8 @@ def why(
 
     Args:
         object_name: `CHECKSUM.TYPE`, a checksum, the beginning of one that is unique (among commits, if any
-            commit's begins so), or a ref.
+            commit's begins so), a ref (`REF`, `REMOTE:REF`, `COLLECTION:REF` or `(COLLECTION, REF)`), or an
+            image's name.
         repo, sysroot, depth, lock_timeout_s, cancellable, progress: see the module.
 
     Raises:
@@ -250,6 +255,7 @@ def _usage(found: _Usage) -> Usage:
                 holder["kind"],
                 holder["name"],
                 holder["commit"],
+                tuple(holder["refs"]),
                 ObjectTotal(**holder["exclusive"]),
                 ObjectTotal(**holder["shared"]),
             )

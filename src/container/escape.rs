@@ -60,6 +60,32 @@ pub fn layer_of(reference: &str) -> Option<String> {
     unescape(below(reference, LAYERS)?)
 }
 
+/// A ref's name as people know it: an image by its own name, a layer by its digest, a package as rpm-ostree calls it.
+pub fn readable(reference: &str) -> Option<String> {
+    image_of(reference).or_else(|| layer_of(reference)).or_else(|| package_of(reference))
+}
+
+/// The package that a ref of rpm-ostree's below `rpmostree/pkg` stands for, as `NAME/EVR.ARCH`.
+///
+/// rpm-ostree writes `_` as `__` and all but letters, digits, `.` and `-` as `_` and two hexadecimal digits.
+fn package_of(reference: &str) -> Option<String> {
+    let mut name = String::new();
+    let mut rest = below(reference, "rpmostree/pkg")?;
+    while let Some(c) = rest.chars().next() {
+        rest = &rest[c.len_utf8()..];
+        if c != '_' {
+            name.push(c);
+        } else if let Some(after) = rest.strip_prefix('_') {
+            rest = after;
+            name.push('_');
+        } else {
+            name.push(char::from(u8::from_str_radix(rest.get(..2)?, 16).ok()?));
+            rest = rest.get(2..)?;
+        }
+    }
+    Some(name)
+}
+
 /// The rest of a ref's name below `prefix`.
 pub(super) fn below<'a>(reference: &'a str, prefix: &str) -> Option<&'a str> {
     reference.strip_prefix(prefix)?.strip_prefix('/')
@@ -113,6 +139,17 @@ mod tests {
         for escaped in ["", "_", "_3A", "_3a_", "_41_", "_zz_", "_110000_", "a.b", "_2F_a/"] {
             assert_eq!(unescape(escaped), None, "{escaped}");
         }
+    }
+
+    #[test]
+    fn packages_of_rpm_ostree_have_their_own_way() {
+        assert_eq!(
+            readable("rpmostree/pkg/libstdc_2B_2B/1_3A2.0-1.x86__64").as_deref(),
+            Some("libstdc++/1:2.0-1.x86_64")
+        );
+        assert_eq!(readable("rpmostree/pkg/a_").as_deref(), None);
+        assert_eq!(readable("rpmostree/pkg/a_zz").as_deref(), None);
+        assert_eq!(readable("rpmostree/base/0"), None);
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! still looked at. It keeps more, too: what the manifest of any deployment lists, the staged one included, and a layer
 //! so new that a pull may be under way which will need it.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
@@ -31,6 +31,8 @@ const BASES: [&str; 4] = ["ostree/0", "ostree/1", "rpmostree/base", "ostree/cont
 /// The images in a repository.
 #[derive(Debug, Default)]
 pub(crate) struct Images {
+    /// Refs of images, and the digests of the layers that their manifests list.
+    pub layers: BTreeMap<String, Vec<String>>,
     /// Refs of layers that no image and no deployment needs.
     pub unneeded: Vec<Ref>,
     /// Refs of images that can't be read, and why: the host's own tool stops at them.
@@ -60,7 +62,10 @@ pub(crate) fn find(repo: &Repo, sources: &mut dyn RootSource, control: &Control)
         let Some(name) = local_name(reference) else { continue };
         if below(name, IMAGES).is_some() {
             match manifest(repo, reference.target)? {
-                Ok(Some(layers)) => needed.extend(layers),
+                Ok(Some(layers)) => {
+                    needed.extend(layers.iter().cloned());
+                    images.layers.insert(name.to_owned(), layers);
+                }
                 Ok(None) => images.unreadable.push((name.to_owned(), "its commit has no manifest".into())),
                 Err(reason) => images.unreadable.push((name.to_owned(), reason)),
             }

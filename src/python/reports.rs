@@ -134,6 +134,7 @@ pub(super) struct StatusDict {
     repo: String,
     repo_lock: &'static str,
     sysroot_locked: bool,
+    unreadable_images: Vec<(String, String)>,
 }
 
 #[derive(IntoPyObject)]
@@ -148,6 +149,8 @@ struct DeploymentDict {
     pinned: bool,
     pending: bool,
     rollback: bool,
+    version: Option<String>,
+    image: Option<String>,
 }
 
 impl From<SysrootStatus> for StatusDict {
@@ -161,6 +164,7 @@ impl From<SysrootStatus> for StatusDict {
                 LockState::Exclusive => "exclusive",
             },
             sysroot_locked: status.sysroot_locked,
+            unreadable_images: status.unreadable_images,
         }
     }
 }
@@ -177,8 +181,10 @@ impl From<DeploymentStatus> for DeploymentDict {
             pinned,
             pending,
             rollback,
+            version,
+            image,
         } = deployment;
-        Self { index, stateroot, checksum, serial, booted, staged, pinned, pending, rollback }
+        Self { index, stateroot, checksum, serial, booted, staged, pinned, pending, rollback, version, image }
     }
 }
 
@@ -194,6 +200,7 @@ struct HolderDict {
     kind: &'static str,
     name: String,
     commit: Option<String>,
+    refs: Vec<String>,
     exclusive: TotalDict,
     shared: TotalDict,
 }
@@ -211,11 +218,12 @@ impl From<Usage> for UsageDict {
 
 impl From<Holder> for HolderDict {
     fn from(holder: Holder) -> Self {
-        let Holder { kind, name, commit, exclusive, shared } = holder;
+        let Holder { kind, name, commit, refs, exclusive, shared } = holder;
         Self {
             kind: kind.as_str(),
             name,
             commit: commit.map(Into::into),
+            refs,
             exclusive: exclusive.into(),
             shared: shared.into(),
         }

@@ -61,17 +61,24 @@ pub fn commit(bytes: &[u8]) -> Result<Commit, Malformed> {
 
 /// The refs that a commit was made for, from its metadata `ostree.ref-binding`; none if it does not say.
 pub fn ref_binding(bytes: &[u8]) -> Vec<String> {
-    let Ok(kind) = glib::VariantTy::new(COMMIT) else { return Vec::new() };
-    let commit = glib::Variant::from_data_with_type(bytes, kind);
-    let metadata = glib::VariantDict::new(commit.is_normal_form().then(|| commit.child_value(0)).as_ref());
-    metadata.lookup("ostree.ref-binding").ok().flatten().unwrap_or_default()
+    let binding = metadata(bytes).and_then(|metadata| metadata.lookup("ostree.ref-binding").ok().flatten());
+    binding.unwrap_or_default()
+}
+
+/// What people call the version of a commit's tree, from its metadata `version`.
+pub fn version(bytes: &[u8]) -> Option<String> {
+    metadata(bytes)?.lookup("version").ok().flatten()
 }
 
 /// The manifest of the container image that a commit was made from, from its metadata `ostree.manifest`.
 pub fn image_manifest(bytes: &[u8]) -> Option<String> {
+    metadata(bytes)?.lookup("ostree.manifest").ok().flatten()
+}
+
+/// A commit's metadata, if it is in normal form.
+fn metadata(bytes: &[u8]) -> Option<glib::VariantDict> {
     let commit = glib::Variant::from_data_with_type(bytes, glib::VariantTy::new(COMMIT).ok()?);
-    let metadata = glib::VariantDict::new(Some(&commit.is_normal_form().then(|| commit.child_value(0))?));
-    metadata.lookup("ostree.manifest").ok().flatten()
+    commit.is_normal_form().then(|| glib::VariantDict::new(Some(&commit.child_value(0))))
 }
 
 /// Decodes a dirtree and hands each child to `each`, with its name.

@@ -8,8 +8,13 @@ use rustix::fs::{openat, Mode, OFlags, CWD};
 use rustix::io::Errno;
 
 use super::libostree::{Sysroot, LOCK_FILE};
+use super::Owner;
+use crate::container::layers;
+use crate::control::Control;
 use crate::error::{Error, Result};
 use crate::repo::lock::{self, LockState};
+use crate::repo::object::{Checksum, ObjectName, ObjectType};
+use crate::repo::{variant, Repo};
 
 /// One deployment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +38,10 @@ pub struct DeploymentStatus {
     pub pending: bool,
     /// The one to go back to.
     pub rollback: bool,
+    /// What its commit's metadata says is the version.
+    pub version: Option<String>,
+    /// The container image that it is updated from, as its origin says.
+    pub image: Option<String>,
 }
 
 /// A sysroot's state.
@@ -46,14 +55,16 @@ pub struct SysrootStatus {
     pub repo_lock: LockState,
     /// Whether somebody holds the sysroot's lock.
     pub sysroot_locked: bool,
+    /// Refs of container images that can't be read, and why: the host's own tools stop at them.
+    pub unreadable_images: Vec<(String, String)>,
 }
 
 /// Reads the state of the sysroot at `path`. Takes no lock.
 pub fn status(path: &Path) -> Result<SysrootStatus> {
-    let repo = path.join("ostree/repo");
-    crate::repo::Repo::open(&repo)?;
-    let sysroot = Sysroot::open(path)?;
-    let sysroot = sysroot.inner();
+    let repo = Repo::open(&path.join("ostree/repo"))?;
+    let mut owner = Owner::new(path, Sysroot::open(path)?, true);
+    let unreadable_images = layers::find(&repo, &mut owner, &Control::new())?.unreadable;
+    let sysroot = owner.sysroot.inner();
     let booted = sysroot.booted_deployment();
     let (pending, rollback) =
         if booted.is_some() { sysroot.query_deployments_for(None) } else { (None, None) };
@@ -72,14 +83,28 @@ pub fn status(path: &Path) -> Result<SysrootStatus> {
             pinned: deployment.is_pinned(),
             pending: is(deployment, &pending),
             rollback: is(deployment, &rollback),
+            version: version(&repo, deployment),
+            image: deployment
+                .origin()
+                .and_then(|origin| origin.string("origin", "container-image-reference").ok())
+                .map(Into::into),
         })
         .collect();
     Ok(SysrootStatus {
         deployments,
-        repo_lock: lock_state(&repo.join(".lock"))?,
+        repo_lock: lock_state(&repo.path().join(".lock"))?,
         sysroot_locked: lock_state(&path.join(LOCK_FILE))? != LockState::Free,
-        repo,
+        repo: repo.path().to_owned(),
+        unreadable_images,
     })
+}
+
+/// The version that a deployment's commit names, if it can be read.
+fn version(repo: &Repo, deployment: &Deployment) -> Option<String> {
+    let commit = ObjectName::new(Checksum::from_hex(deployment.csum().as_bytes())?, ObjectType::Commit);
+    let mut buffer = Vec::new();
+    repo.read_metadata(commit, &mut buffer).ok().filter(|found| *found)?;
+    variant::version(&buffer)
 }
 
 fn lock_state(path: &Path) -> Result<LockState> {

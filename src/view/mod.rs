@@ -3,15 +3,17 @@
 //! Roots are those of a prune that goes by refs, and of a cleanup: every ref with so much of its history, every
 //! deployment. Nothing is written.
 //!
-//! [`graph`] knows all objects and what they lead to, [`usage`](fn@usage) adds up what each root reaches, and
+//! [`fold`] has one name for refs that people know as one thing, [`graph`] knows all objects and what they lead to, [`usage`](fn@usage) adds up what each root reaches, and
 //! [`why`](fn@why) looks for the ways from roots to one object.
 
+mod fold;
 mod graph;
 mod name;
 mod policy;
 mod usage;
 mod why;
 
+use crate::container::escape::{image_of, readable};
 use crate::control::{Control, Phase};
 use crate::effort::Effort;
 use crate::error::Result;
@@ -41,7 +43,11 @@ pub enum RootKind {
     Deployment,
     /// All refs of a remote together.
     Remote,
-    /// A ref of any kind.
+    /// A container image, with its layers.
+    Image,
+    /// The container layers that no image and no deployment needs.
+    UnneededLayers,
+    /// A ref of any other kind.
     Ref,
 }
 
@@ -51,6 +57,8 @@ impl RootKind {
         match self {
             RootKind::Deployment => "deployment",
             RootKind::Remote => "remote",
+            RootKind::Image => "image",
+            RootKind::UnneededLayers => "unneeded-layers",
             RootKind::Ref => "ref",
         }
     }
@@ -60,7 +68,10 @@ impl RootKind {
 #[derive(Debug)]
 struct Root {
     kind: RootKind,
+    /// As people know it.
     name: String,
+    /// The ref as libostree writes it; None for a deployment.
+    spec: Option<String>,
     /// The remote whose ref it is.
     remote: Option<String>,
     commit: Checksum,
@@ -80,16 +91,18 @@ fn roots(
         let name = start.required_by.unwrap_or_default();
         let name = name.strip_prefix("deployment ").unwrap_or(&name).to_owned();
         let (commit, depth) = (start.commit, start.keep.depth);
-        found.push(Root { kind: RootKind::Deployment, name, remote: None, commit, depth });
+        found.push(Root { kind: RootKind::Deployment, name, spec: None, remote: None, commit, depth });
     }
     let mut refs = refs::list(repo, control)?;
     refs.sort_unstable_by(|one, other| one.path.cmp(&other.path));
     for reference in refs.iter().filter(|reference| !sources.outdates(reference)) {
         let below = reference.path.strip_prefix("refs/remotes").ok();
         let remote = below.and_then(|below| below.iter().next());
+        let spec = reference.spec();
         found.push(Root {
-            kind: RootKind::Ref,
-            name: reference.spec(),
+            kind: if image_of(&spec).is_some() { RootKind::Image } else { RootKind::Ref },
+            name: readable(&spec).unwrap_or_else(|| spec.clone()),
+            spec: Some(spec),
             remote: remote.map(|remote| remote.to_string_lossy().into_owned()),
             commit: reference.target,
             depth,

@@ -1,4 +1,4 @@
-//! What people call an object: its name, the beginning of it, or a ref.
+//! What people call an object: its name, the beginning of it, or a ref or image.
 
 use std::collections::BTreeSet;
 
@@ -17,7 +17,7 @@ const NAMED: usize = 4;
 /// Finds the object that `text` stands for: `CHECKSUM.TYPE`, `CHECKSUM`, the beginning of a checksum with or without a
 /// type, or a ref. Without a type commits come first. A full checksum needs not be there.
 pub(super) fn resolve(repo: &Repo, roots: &[Root], text: &str) -> Result<ObjectName> {
-    if let Some(root) = roots.iter().find(|root| root.name == text) {
+    if let Some(root) = roots.iter().find(|root| is_called(root, text)) {
         return Ok(ObjectName::new(root.commit, ObjectType::Commit));
     }
     let (hex, suffix) = match text.split_once('.') {
@@ -58,6 +58,15 @@ pub(super) fn resolve(repo: &Repo, roots: &[Root], text: &str) -> Result<ObjectN
             Err(Error::Refused(format!("'{text}' could be {}{more}", names.join(", "))))
         }
     }
+}
+
+/// Whether people call a root so: by its name, its ref as libostree writes it, or `COLLECTION:REF`.
+fn is_called(root: &Root, text: &str) -> bool {
+    let in_collection = || {
+        let (collection, name) = root.spec.as_deref()?.strip_prefix('(')?.strip_suffix(')')?.split_once(", ")?;
+        Some(text.strip_prefix(collection)?.strip_prefix(':')? == name)
+    };
+    root.name == text || root.spec.as_deref() == Some(text) || in_collection().unwrap_or(false)
 }
 
 /// Adds the objects whose checksums begin with `hex`.

@@ -6,8 +6,10 @@
 
 use std::collections::{BTreeMap, HashSet};
 
+use super::fold::{fold, Group};
 use super::graph::{Graph, Number};
 use super::{roots, Root, RootKind, ViewOptions};
+use crate::container::layers;
 use crate::control::{Control, Phase};
 use crate::error::{Error, Result};
 use crate::mark::RootSource;
@@ -26,8 +28,10 @@ pub struct Holder {
     pub kind: RootKind,
     /// Its name.
     pub name: String,
-    /// The commit it leads to; None for a remote, which is all of its refs.
+    /// The commit it leads to; None for a remote, which is all of its refs, and for several layers.
     pub commit: Option<Checksum>,
+    /// The refs that are counted, as libostree writes them; none for a deployment.
+    pub refs: Vec<String>,
     /// What nobody else keeps: a prune frees it if this root is dropped.
     pub exclusive: Total,
     /// What others keep, too.
@@ -59,6 +63,7 @@ pub(crate) fn usage(
     let lock = repo.lock_for_reading(options.effort.lock_timeout);
     let _shared = lock.acquire(LockKind::Shared, control)?;
     let roots = roots(repo, sources, options.depth, control)?;
+    let images = layers::find(repo, sources, control)?;
     // Marks before commits, as a mark may go meanwhile.
     let partial = repo.partial_commits()?;
     let mut graph = Graph::list(repo, crew, control)?;
@@ -69,19 +74,19 @@ pub(crate) fn usage(
     let named_remotes = remotes.keys().any(Option::is_some);
     control.enter(Phase::Crawl, graph.readable() as u64);
 
-    let each: Vec<Vec<&Root>> = roots.iter().map(|root| vec![root]).collect();
+    let groups = fold(&roots, &images);
+    let each: Vec<&[&Root]> = groups.iter().map(|group| &group.roots[..]).collect();
     let Account { held, garbage, total } = account(&mut graph, &each, &partial, control)?;
-    let mut holders: Vec<Holder> = roots
-        .iter()
-        .zip(held)
-        .map(|(root, held)| held.of(root.kind, root.name.clone(), Some(root.commit)))
-        .collect();
+    let mut holders: Vec<Holder> = groups.iter().zip(held).map(|(group, held)| held.of(group)).collect();
     if named_remotes {
-        let (names, groups): (Vec<_>, Vec<_>) = remotes.into_iter().unzip();
-        let by_remote = account(&mut graph, &groups, &partial, control)?.held;
-        for (name, held) in names.iter().zip(by_remote) {
-            holders.extend(name.map(|name| held.of(RootKind::Remote, name.to_owned(), None)));
-        }
+        let groups: Vec<_> = remotes
+            .into_iter()
+            .map(|(name, roots)| Group { kind: RootKind::Remote, name: name.unwrap_or_default().into(), roots })
+            .collect();
+        let each: Vec<&[&Root]> = groups.iter().map(|group| &group.roots[..]).collect();
+        let by_remote = account(&mut graph, &each, &partial, control)?.held;
+        let named = groups.iter().zip(by_remote).filter(|(group, _)| !group.name.is_empty());
+        holders.extend(named.map(|(group, held)| held.of(group)));
     }
     holders.sort_by(|one, other| {
         let size = |holder: &Holder| std::cmp::Reverse((holder.exclusive.bytes, holder.shared.bytes));
@@ -97,12 +102,23 @@ struct Held {
 }
 
 impl Held {
-    fn of(self, kind: RootKind, name: String, commit: Option<Checksum>) -> Holder {
+    fn of(self, group: &Group) -> Holder {
+        let commit = match group.kind {
+            RootKind::Remote | RootKind::UnneededLayers => None,
+            _ => group.roots.first().map(|root| root.commit),
+        };
         let shared = Total {
             objects: self.all.objects - self.exclusive.objects,
             bytes: self.all.bytes - self.exclusive.bytes,
         };
-        Holder { kind, name, commit, exclusive: self.exclusive, shared }
+        Holder {
+            kind: group.kind,
+            name: group.name.clone(),
+            commit,
+            refs: group.roots.iter().filter_map(|root| root.spec.clone()).collect(),
+            exclusive: self.exclusive,
+            shared,
+        }
     }
 }
 
@@ -122,7 +138,7 @@ struct Visits {
 /// Adds up what each group of roots reaches.
 fn account(
     graph: &mut Graph,
-    groups: &[Vec<&Root>],
+    groups: &[&[&Root]],
     partial: &HashSet<Checksum>,
     control: &Control,
 ) -> Result<Account> {
@@ -131,7 +147,7 @@ fn account(
     let mut held = vec![Held::default(); groups.len()];
     let mut stack = Vec::new();
     for (owner, group) in (0..).zip(groups) {
-        for root in group {
+        for root in *group {
             for (commit, whole) in commits_of(graph, root, partial)? {
                 stack.push(commit);
                 while let Some(number) = stack.pop() {

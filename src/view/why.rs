@@ -99,7 +99,7 @@ pub(crate) fn why(
     if kept_by.is_empty() {
         if object.kind == ObjectType::Commit {
             for root in roots.iter().filter(|root| root.depth.is_some()) {
-                let whole = Root { depth: None, name: root.name.clone(), remote: None, ..*root };
+                let whole = Root { depth: None, name: root.name.clone(), spec: None, remote: None, ..*root };
                 if search.way(&whole, &mut HashSet::new())?.is_some() {
                     beyond_depth_of.push(whole.name);
                 }

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ostree_sweep import auto_cleanup, cleanup
+from ostree_sweep import auto_cleanup, cleanup, usage, why
 from support.sysroots import BRANCH, COMMAND, Sysroot, output
 
 if TYPE_CHECKING:
@@ -147,3 +147,69 @@ def test_the_command_names_what_it_drops(host: Host) -> None:
 def auto_cleanup_with_stamp(host: Host) -> tuple[str, ...]:
     output(COMMAND, "stamp", f"--sysroot={host.sysroot.path}")
     return auto_cleanup(host.sysroot.path, container_layers=True, impact="full").container_layers_removed
+
+
+def test_du_and_status_know_images_and_their_layers(host: Host) -> None:
+    sysroot = host.sysroot
+    old, new, gone = host.layer("a1"), host.layer("b2"), host.layer("c3")
+    host.image(f"{IMAGES}/docker_3A__2F__2F_quay_2E_io/a__b_3A_1", [old, new])
+    host.image(f"{IMAGES}/oci_3A_x", [new])
+    host.image(f"{IMAGES}/oci_3A_bad", None)
+    found = {
+        holder.name: holder for holder in usage(sysroot=sysroot.path).holders if holder.kind != "deployment"
+    }
+    assert {(holder.kind, name) for name, holder in found.items() if holder.kind != "ref"} == {
+        ("image", "docker://quay.io/a_b:1"),
+        ("image", "oci:x"),
+        ("image", "oci:bad"),
+        ("unneeded-layers", "layers that no image needs"),
+    }
+    assert not any("blob" in name or name.startswith("sha256:") for name in found)
+    image, layers = found["docker://quay.io/a_b:1"], found["layers that no image needs"]
+    assert [ref.rpartition("/")[2] for ref in image.refs[1:]] == ["sha256_3A_a1", "sha256_3A_b2"]
+    # The other image's layer is shared: its commit, directory and file.
+    assert image.shared.objects >= 3
+    assert layers.exclusive.objects >= 3
+
+    status = json.loads(output(COMMAND, "status", f"--sysroot={sysroot.path}", "--json"))
+    assert status["unneeded_layers"] == {
+        "layers": 1,
+        "objects": layers.exclusive.objects,
+        "bytes": layers.exclusive.bytes,
+    }
+    assert status["unreadable_images"] == [[f"{IMAGES}/oci_3A_bad", "its commit has no manifest"]]
+    text = output(COMMAND, "status", f"--sysroot={sysroot.path}")
+    assert "run 'ostree-sweep cleanup --container-layers'" in text
+    assert f"{IMAGES}/oci_3A_bad (its commit has no manifest)" in text
+
+    without = cleanup(sysroot.path)
+    assert without.objects_pruned == 0
+    done = cleanup(sysroot.path, container_layers=True)
+    assert done.container_layers_removed == (gone,)
+    assert (done.objects_pruned, done.bytes_freed) == (layers.exclusive.objects, layers.exclusive.bytes)
+
+
+def test_why_takes_the_names_that_people_know(host: Host) -> None:
+    digest = host.layer("a1")
+    host.image(f"{IMAGES}/docker_3A__2F__2F_quay_2E_io/a__b_3A_1", [digest])
+    names = ("docker://quay.io/a_b:1", f"{IMAGES}/docker_3A__2F__2F_quay_2E_io/a__b_3A_1")
+    first, second = (why(name, sysroot=host.sysroot.path) for name in names)
+    assert first == second
+    assert [way.name for way in first.kept_by] == [names[0]]
+    host.sysroot.ostree("refs", "--create=org.example.C:os/x", "--collections", BRANCH)
+    commit = host.sysroot.ostree("rev-parse", BRANCH).strip()
+    for name in ("org.example.C:os/x", "(org.example.C, os/x)"):
+        assert why(name, sysroot=host.sysroot.path).object == f"{commit}.commit"
+
+
+def test_what_flatpak_has_deployed_counts_with_its_remotes_ref(host: Host) -> None:
+    tree = host.sysroot.path.with_name("app")
+    tree.mkdir()
+    (tree / "file").write_text("app", encoding="ascii")
+    host.sysroot.ostree("remote", "add", "--no-gpg-verify", "hub", "https://example.com")
+    commit = host.sysroot.ostree("commit", "--branch=hub:app/x/x86_64/stable", tree).strip()
+    host.sysroot.ostree("refs", "--create=deploy/app/x/x86_64/stable", commit)
+    holders = usage(host.sysroot.repo).holders
+    (app,) = [holder for holder in holders if "app/x" in holder.name]
+    assert app.refs == ("hub:app/x/x86_64/stable", "deploy/app/x/x86_64/stable")
+    assert app.exclusive.objects >= 3

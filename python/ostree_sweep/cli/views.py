@@ -26,7 +26,13 @@ if TYPE_CHECKING:
     from ..views import Explanation, Holder, Usage, Way
     from .signals import WorkSignals
 
-_KINDS = {"deployment": "Deployment", "remote": "Remote", "ref": "Ref"}
+_KINDS = {
+    "deployment": "Deployment",
+    "remote": "Remote",
+    "image": "Image",
+    "unneeded-layers": "Container layers",
+    "ref": "Ref",
+}
 
 
 def du(options: argparse.Namespace, signals: WorkSignals) -> Result:
@@ -100,6 +106,7 @@ def status(options: argparse.Namespace, signals: WorkSignals) -> Result:
         "stamp": snapshot and {"path": requested.path, "note": _note_data(snapshot)},
         "plan": planned,
         "reclaimable": reclaimable,
+        "unneeded_layers": _unneeded_layers(held),
     }
     if options.metrics is not None:
         metrics.write(options.metrics, options.sysroot, metrics.of_status(data))
@@ -116,15 +123,46 @@ def status(options: argparse.Namespace, signals: WorkSignals) -> Result:
         "Sysroot lock": lock_text("held" if found["sysroot_locked"] else "free", "sysroot_lock"),
         "Reclaimable": _reclaimable_text(reclaimable),
     }
+    facts.update(_image_facts(data))
     rows = [
-        (short(_name(each)), _flags(each), *(_size_text(each[part]) for part in ("exclusive", "shared")))
+        (
+            short(_name(each)),
+            each["version"] or "",
+            _flags(each),
+            *(_size_text(each[part]) for part in ("exclusive", "shared")),
+        )
         for each in deployments
     ]
-    lines = [*table(("Deployment", "State", "Exclusive", "Shared"), rows, right=2), ""] if rows else []
+    titles = ("Deployment", "Version", "State", "Exclusive", "Shared")
+    lines = [*table(titles, rows, right=2), ""] if rows else []
     if isinstance(used, str):
         facts["Sizes"] = f"unknown: {used}"
     lines += [f"{f'{name}:':<17}{text}" for name, text in facts.items()]
     return Result(lines, data)
+
+
+def _unneeded_layers(held: Mapping[tuple[str, str], Holder]) -> dict[str, Any]:
+    """How many container layers no image needs, and what dropping their refs would free."""
+    for (kind, _), holder in held.items():
+        if kind == "unneeded-layers":
+            return {"layers": len(holder.refs), **dataclasses.asdict(holder.exclusive)}
+    return {"layers": 0, "objects": 0, "bytes": 0}
+
+
+def _image_facts(data: Mapping[str, Any]) -> dict[str, str]:
+    """What there is to say on a host of container images."""
+    facts = {}
+    images = dict.fromkeys(each["image"] for each in data["deployments"] if each["image"] is not None)
+    if images:
+        facts["Deployed image"] = ", ".join(images)
+    if (unneeded := data["unneeded_layers"])["layers"]:
+        facts["Container layers"] = (
+            f"{size(unneeded['bytes'])} in {unneeded['layers']} that no image needs: "
+            "run 'ostree-sweep cleanup --container-layers'"
+        )
+    if unreadable := [f"{name} ({reason})" for name, reason in data["unreadable_images"]]:
+        facts["Bad images"] = f"{', '.join(unreadable)}: the host's own tools can't collect layers"
+    return facts
 
 
 def _place(options: argparse.Namespace) -> dict[str, Any]:
