@@ -63,7 +63,8 @@ pub(super) fn resolve(repo: &Repo, roots: &[Root], text: &str) -> Result<ObjectN
 /// Whether people call a root so: by its name, its ref as libostree writes it, or `COLLECTION:REF`.
 fn is_called(root: &Root, text: &str) -> bool {
     let in_collection = || {
-        let (collection, name) = root.spec.as_deref()?.strip_prefix('(')?.strip_suffix(')')?.split_once(", ")?;
+        let (collection, name) =
+            root.spec.as_deref()?.strip_prefix('(')?.strip_suffix(')')?.split_once(", ")?;
         Some(text.strip_prefix(collection)?.strip_prefix(':')? == name)
     };
     root.name == text || root.spec.as_deref() == Some(text) || in_collection().unwrap_or(false)

@@ -81,7 +81,11 @@ pub(crate) fn usage(
     if named_remotes {
         let groups: Vec<_> = remotes
             .into_iter()
-            .map(|(name, roots)| Group { kind: RootKind::Remote, name: name.unwrap_or_default().into(), roots })
+            .map(|(name, roots)| Group {
+                kind: RootKind::Remote,
+                name: name.unwrap_or_default().into(),
+                roots,
+            })
             .collect();
         let each: Vec<&[&Root]> = groups.iter().map(|group| &group.roots[..]).collect();
         let by_remote = account(&mut graph, &each, &partial, control)?.held;
