@@ -73,7 +73,7 @@ share: build ## write the man pages and the shells' completions into dist/share
 		--manual-title 'User Commands' --include packaging/man-sections.txt \
 		--output $(SHARE)/man/man1/ostree-sweep.1
 	cp packaging/ostree-sweep-cleanup.service.8 $(SHARE)/man/man8
-	for unit in cleanup.timer finalized.service; do \
+	for unit in cleanup.timer finalized.service prepare.service; do \
 		echo '.so man8/ostree-sweep-cleanup.service.8' >$(SHARE)/man/man8/ostree-sweep-$$unit.8; \
 	done
 	$(BIN)/python packaging/completions.py bash >$(SHARE)/bash-completion/completions/ostree-sweep

@@ -7,6 +7,7 @@ symlink, never waited for, and never read without bound.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import errno
 import json
@@ -15,6 +16,7 @@ import re
 import stat
 import time
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from . import log
@@ -26,6 +28,10 @@ if TYPE_CHECKING:
 
 _VERSION = 1
 _MAX_BYTES = 64 * 1024
+_SPARE = ".spare"
+# Attributes of the spare, and bytes of each: together the metadata that btrfs wants free for a new file.
+_RESERVE = 256
+_RESERVE_PART = 3800
 _BOOT_ID = re.compile(r"[0-9a-f-]{36}")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 _CHECKSUM = re.compile(r"[0-9a-f]{64}")
@@ -91,17 +97,34 @@ class CleanupStamp:
     def request(self, deployed: Iterable[str] = ()) -> StampNote:
         """Notes durably that a cleanup is due; replaces an older stamp.
 
+        On a full disk the file that `prepare` made becomes the stamp, or a new one without content.
+
         Args:
             deployed: checksums of the deployed commits, where they are known.
+
+        Returns:
+            What the stamp says, or on a full disk would say: there it is empty.
 
         Raises:
             OSError: the stamp can't be written.
         """
         note = StampNote(_VERSION, _boot_id(), _now(), tuple(deployed))
         line = json.dumps(dataclasses.asdict(note)) + "\n"
-        run_writable(self._directory, lambda: self._replace(line.encode()))
-        log.info("cleanup requested: %s", self.path)
+        noted = run_writable(self._directory, lambda: self._request(line.encode()))
+        log.info("cleanup requested: %s" if noted else "cleanup requested on a full disk: %s", self.path)
         return note
+
+    def prepare(self) -> str:
+        """Makes durably the file that `request` needs on a full disk, unless it is there; returns its path.
+
+        Raises:
+            OSError: it can't be made.
+        """
+        path = f"{self.path}{_SPARE}"
+        if not os.path.lexists(path):
+            run_writable(self._directory, partial(self._touch, f"{self._name}{_SPARE}", reserve=_RESERVE))
+            log.info("prepared for a full disk: %s", path)
+        return path
 
     def read(self) -> StampSnapshot | None:
         """The stamp as it is; None if there is none.
@@ -127,6 +150,48 @@ class CleanupStamp:
             return False
         log.info("stamp removed: %s" if removed else "stamp stays, as somebody asked again: %s", self.path)
         return removed
+
+    def _request(self, content: bytes) -> bool:
+        """Writes the stamp; False if it is empty for want of room."""
+        try:
+            self._replace(content)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            full = error
+        else:
+            return True
+        for make in (self._take_spare, self._give_up_spare, partial(self._touch, self._name)):
+            with contextlib.suppress(OSError):
+                make()
+                return False
+        raise full
+
+    def _take_spare(self) -> None:
+        spare = f"{self._name}{_SPARE}"
+        with self._opened_directory() as directory:
+            self._read(spare, directory)
+            os.rename(spare, self._name, src_dir_fd=directory, dst_dir_fd=directory)
+            os.fsync(directory)
+
+    def _give_up_spare(self) -> None:
+        """A full btrfs has no room for a rename, but for an unlink, which gives the spare's room back."""
+        with self._opened_directory() as directory:
+            os.unlink(f"{self._name}{_SPARE}", dir_fd=directory)
+            os.fsync(directory)
+        self._touch(self._name)
+
+    def _touch(self, name: str, reserve: int = 0) -> None:
+        """Makes a file durably, with so many attributes; one that is there gets a new time."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
+        with self._opened_directory() as directory, _opened(name, flags, directory) as file:
+            os.utime(file)
+            # Few file systems have room for all, and btrfs is the one that needs them.
+            with contextlib.suppress(OSError):
+                for number in range(reserve):
+                    os.setxattr(file, f"user.reserve{number}", bytes(_RESERVE_PART))
+            os.fsync(file)
+            os.fsync(directory)
 
     def _replace(self, content: bytes) -> None:
         scratch = self._scratch_name()

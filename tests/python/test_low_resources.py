@@ -32,6 +32,7 @@ from support.users import give, sweep_as
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
 PRUNE = ("prune", "--refs-only", "--depth=0")
 
@@ -200,6 +201,63 @@ def test_a_cleanup_on_a_full_disk(disk: Path) -> None:
     repositories.fsck(sysroot.repo)
     for each in (sysroot, reference):
         each.remove()
+
+
+@contextmanager
+def without_blocks(place: Path) -> Iterator[None]:
+    """Fills the file system but for its inodes, for a while."""
+    ballast = place / "ballast"
+    with ballast.open("wb", buffering=0) as file:
+        for size in (1 << 20, 4096, 512):
+            while has_room_for(lambda: file.write(bytes(size))):  # noqa: B023 - called at once
+                pass
+    yield
+    ballast.unlink()
+
+
+@pytest.mark.needs_root
+@pytest.mark.parametrize("is_full", [without_room, without_blocks])
+def test_a_cleanup_is_asked_for_and_done_on_a_full_disk(
+    disk: Path, is_full: Callable[[Path], AbstractContextManager[None]]
+) -> None:
+    """Where the disk is full when an update is finalized, the next boot must not find that nothing is due."""
+    sysroot = worn_sysroot(disk / "sysroot")
+    sysroot.stamp.unlink()
+    prepared = sweep("stamp", "--prepare", f"--sysroot={sysroot.path}")
+    spare = sysroot.path / ".cleanup.spare"
+    assert (prepared.returncode, prepared.stdout) == (0, f"Prepared: {spare}\n")
+    before = sysroot.objects()
+    with is_full(disk):
+        stamped = sweep("stamp", f"--sysroot={sysroot.path}")
+        assert (stamped.returncode, stamped.stderr) == (0, "")
+        assert (
+            "No cleanup needed"
+            not in sweep("cleanup", "--auto", "--dry-run", f"--sysroot={sysroot.path}").stdout
+        )
+        assert {path.name for path in sysroot.path.glob(".cleanup*")} <= {".cleanup", ".cleanup.spare"}
+        sweep_all("cleanup", "--auto", f"--sysroot={sysroot.path}")
+    assert sysroot.objects() < before
+    assert not sysroot.stamp.exists()
+    repositories.fsck(sysroot.repo)
+
+
+@pytest.mark.needs_root
+def test_a_stamp_on_a_full_disk_for_which_nothing_is_prepared(disk: Path) -> None:
+    """It is empty where that is possible, and otherwise an error."""
+    directory = disk / "sysroot"
+    (directory / "ostree").mkdir(parents=True)
+    output("ostree", f"--repo={directory}/ostree/repo", "init")
+    with without_room(disk):
+        refused = sweep("stamp", f"--sysroot={directory}")
+        assert (refused.returncode, refused.stdout) == (1, "")
+        assert refused.stderr == f"error: {directory}/.cleanup: No space left on device\n"
+        assert list(directory.glob(".cleanup*")) == []
+    with without_blocks(disk):
+        made = sweep("stamp", f"--sysroot={directory}")
+        stamps = [path.stat().st_size for path in directory.glob(".cleanup*")]
+    assert (made.returncode, stamps) in ((0, [0]), (1, []))
+    if output("stat", "--file-system", "--format=%T", disk).startswith("ext"):
+        assert made.returncode == 0
 
 
 @pytest.mark.needs_root

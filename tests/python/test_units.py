@@ -11,7 +11,13 @@ import pytest
 from ostree_sweep import OstreeSweepError, units
 from support.sysroots import BRANCH, COMMAND, Sysroot
 
-NAMES = ("ostree-sweep-cleanup.service", "ostree-sweep-cleanup.timer", "ostree-sweep-finalized.service")
+NAMES = (
+    "ostree-sweep-cleanup.service",
+    "ostree-sweep-cleanup.timer",
+    "ostree-sweep-finalized.service",
+    "ostree-sweep-prepare.service",
+)
+SERVICES = [name for name in NAMES if name.endswith(".service")]
 # systemd's own targets and services that ours name.
 SYSTEM_UNITS = Path("/usr/lib/systemd/system")
 
@@ -57,16 +63,17 @@ def test_nothing_is_turned_on_until_somebody_says_so(root: Path) -> None:
         assert systemd("systemctl", f"--root={root}", "preset", *NAMES).returncode == 0
         return systemd("systemctl", f"--root={root}", "is-enabled", *NAMES).stdout.split()
 
-    assert states() == ["disabled"] * 3
+    assert states() == ["disabled"] * 4
     distributor = root / "usr/lib/systemd/system-preset/50-distributor.preset"
     distributor.parent.mkdir(parents=True)
-    distributor.write_text("enable ostree-sweep-cleanup.service\nenable ostree-sweep-finalized.service\n")
-    assert states() == ["enabled", "disabled", "enabled"]
+    distributor.write_text("".join(f"enable {name}\n" for name in SERVICES))
+    assert states() == ["enabled", "disabled", "enabled", "enabled"]
     wanted = {
         str(path.relative_to(root / "etc/systemd/system")) for path in root.glob("etc/systemd/system/*/*")
     }
     assert wanted == {
         "multi-user.target.wants/ostree-sweep-cleanup.service",
+        "multi-user.target.wants/ostree-sweep-prepare.service",
         "ostree-finalize-staged.service.wants/ostree-sweep-finalized.service",
     }
 
@@ -81,7 +88,7 @@ def test_systemd_finds_no_fault(root: Path) -> None:
     assert said == []
 
 
-@pytest.mark.parametrize("name", ["ostree-sweep-cleanup.service", "ostree-sweep-finalized.service"])
+@pytest.mark.parametrize("name", SERVICES)
 def test_the_sandbox_is_as_tight_as_it_was(root: Path, name: str) -> None:
     """docs/systemd.md says what the rest is needed for."""
     units.install(root, "/usr/local")

@@ -123,10 +123,16 @@ def command_parser() -> argparse.ArgumentParser:
     apply.add_argument("--dry-run", action="store_true", help="only say what would be deleted")
 
     stamp = add("stamp", "Note durably that a sysroot is due for a cleanup", sysroot, common)
-    stamp.add_argument(
+    when = stamp.add_mutually_exclusive_group()
+    when.add_argument(
         "--if-pending",
         action="store_true",
         help="only if the next boot is into another deployment, and that one is finalized",
+    )
+    when.add_argument(
+        "--prepare",
+        action="store_true",
+        help="only make the file, .cleanup.spare, that becomes the stamp if the disk is full then",
     )
     status = add("status", "Show deployments, stamp, locks, and what a cleanup would free", sysroot, common)
     _add_metrics(status, "what there is to do")

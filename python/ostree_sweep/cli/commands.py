@@ -127,11 +127,16 @@ def apply(options: argparse.Namespace, signals: WorkSignals) -> Result:
 def stamp(options: argparse.Namespace, _signals: WorkSignals) -> Result:
     """`ostree-sweep stamp`."""
     requested = CleanupStamp.for_sysroot(options.sysroot)
+    if options.prepare:
+        spare = requested.prepare()
+        return Result([f"Prepared: {spare}"], {"path": spare})
     if options.if_pending and not _is_pending(options.sysroot):
         return Result(["No deployment is pending."], {"path": None})
     note = requested.request(_deployed(options.sysroot))
+    made = requested.read()
     data = {"path": requested.path, **dataclasses.asdict(note)}
-    return Result([f"Cleanup requested: {requested.path}"], data, service.STAMPED)
+    empty = " (empty, as the disk is full)" if made is not None and made.note is None else ""
+    return Result([f"Cleanup requested: {requested.path}{empty}"], data, service.STAMPED)
 
 
 def install_units(options: argparse.Namespace, _signals: WorkSignals) -> Result:
