@@ -3,8 +3,8 @@ SYSTEM_PACKAGES = ostree libostree-dev pkg-config gcc g++ libc6-dev python3-venv
 	python3-gi gir1.2-ostree-1.0
 # What else the tests in a virtual machine need, which run as root.
 VM_PACKAGES = qemu-system-x86 debootstrap
-# What ostree-ext is built from and runs, which the tests beside it need.
-PEER_PACKAGES = libssl-dev libzstd-dev skopeo
+# What ostree-ext is built from and runs, and what runs in an app of flatpak's: for the tests beside these.
+PEER_PACKAGES = busybox-static libssl-dev libzstd-dev skopeo
 # For a slow disk to measure on.
 BENCH_PACKAGES = qemu-system-common
 
