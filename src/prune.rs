@@ -134,7 +134,7 @@ pub(crate) fn prune_within(
     }
     let timeout = effort.lock_timeout;
     let lock = if dry_run { repo.lock_for_reading(timeout) } else { repo.lock(timeout)? };
-    let pace = Pace::new(&effort, repo.directory(), control);
+    let pace = Pace::new(&effort, repo.objects(), control);
     let crew = pace.crew();
     let unprotects = surroundings.unprotects();
     let behind = OnceLock::new();
@@ -172,7 +172,14 @@ pub(crate) fn prune_within(
         behind: &behind,
         report: PruneReport { dry_run, by_plan: plan.is_some(), ..PruneReport::default() },
     };
-    let result = contain_panic(|| if dry_run { run.tell() } else { run.sweep() });
+    let result = contain_panic(|| {
+        leftovers::refuse_symlinks(run.context)?;
+        if dry_run {
+            run.tell()
+        } else {
+            run.sweep()
+        }
+    });
     let mut report = run.report;
     report.warnings = run.mark.warnings().to_vec();
     let held = lock.hold_times();
@@ -301,7 +308,7 @@ impl Run<'_> {
     }
 
     fn rest(&self) -> Result<()> {
-        self.context.crew.pace.rest(self.context.repo.directory())
+        self.context.crew.pace.rest(self.context.repo.objects())
     }
 
     fn find_reasons(&self) -> Result<()> {

@@ -36,6 +36,8 @@ pub struct PruneReport {
     pub by_type: BTreeMap<ObjectType, Tally>,
     /// Static deltas removed because the commit they lead to is gone.
     pub deltas_pruned: u64,
+    /// Indexes of static deltas removed because the commit they lead to is gone.
+    pub delta_indexes_pruned: u64,
     /// Checkouts of deployments that are no more, removed by a sysroot's cleanup: `STATEROOT/CHECKSUM.SERIAL`.
     pub deployments_removed: Vec<String>,
     /// Digests of container layers whose refs were removed, for no image and no deployment needs them.
@@ -87,6 +89,7 @@ impl PruneReport {
             tally.bytes_freed += before.bytes_freed;
         }
         next.deltas_pruned += self.deltas_pruned;
+        next.delta_indexes_pruned += self.delta_indexes_pruned;
         next.failures.extend(self.failures);
         next.warnings.splice(0..0, self.warnings);
         next.by_plan |= self.by_plan;
@@ -106,6 +109,7 @@ impl PruneReport {
             mine.bytes_freed += tally.bytes_freed;
         }
         self.deltas_pruned += other.deltas_pruned;
+        self.delta_indexes_pruned += other.delta_indexes_pruned;
         self.deployments_removed.extend(other.deployments_removed);
         self.failures.extend(other.failures);
         self.warnings.extend(other.warnings);

@@ -40,6 +40,7 @@ class _PruneReport(TypedDict):
     bytes_freed: int
     by_type: dict[str, _Tally]
     deltas_pruned: int
+    delta_indexes_pruned: int
     deployments_removed: list[str]
     container_layers_removed: list[str]
     by_plan: bool

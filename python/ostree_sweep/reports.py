@@ -79,6 +79,7 @@ class PruneReport(Data):
         by_type: tallies by type of object: "commit", "dirmeta", "dirtree", "file", "payload-link", and the
             "file-xattrs" and "file-xattrs-link" of mode bare-split-xattrs.
         deltas_pruned: static deltas deleted.
+        delta_indexes_pruned: indexes of static deltas deleted.
         by_plan: what was to go came from a plan and not from a crawl; then `objects_total` are the plan's.
         plan_refused: why a plan that was there was not used; None: it was used, or there was none.
         unfinished: why something that is to go was left on purpose, as when time was over; None: nothing was.
@@ -95,6 +96,7 @@ class PruneReport(Data):
     bytes_freed: int
     by_type: Mapping[str, ObjectTally]
     deltas_pruned: int
+    delta_indexes_pruned: int
     by_plan: bool
     plan_refused: str | None
     unfinished: str | None
@@ -152,6 +154,7 @@ def not_needed() -> CleanupReport:
         bytes_freed=0,
         by_type=FrozenDict({name: ObjectTally(0, 0, 0) for name in _OBJECT_TYPES}),
         deltas_pruned=0,
+        delta_indexes_pruned=0,
         by_plan=False,
         plan_refused=None,
         unfinished=None,

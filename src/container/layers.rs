@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use rustix::fs::{fsync, statat, AtFlags};
+use rustix::fs::{statat, AtFlags};
 use rustix::io::Errno;
 use serde::Deserialize;
 
@@ -144,8 +144,7 @@ pub(crate) fn remove(repo: &Repo, layers: &[Ref]) -> (Vec<String>, Vec<Failure>)
 /// gone by then.
 pub(crate) fn sync(repo: &Repo) -> Result<()> {
     let path = Path::new("refs/heads").join(LAYERS);
-    let directory = refs::open_directory(repo, &path)?;
-    directory.map_or(Ok(()), |directory| {
-        fsync(directory).map_err(|error| Error::io(repo.path().join(path), error))
+    repo.part(&path)?.map_or(Ok(()), |directory| {
+        directory.sync().map_err(|error| Error::io(repo.path().join(path), error))
     })
 }

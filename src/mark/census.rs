@@ -15,11 +15,9 @@
 
 use std::collections::HashSet;
 use std::ops::ControlFlow;
-use std::path::Path;
 use std::time::Duration;
 
-use rustix::fs::{statat, AtFlags, StatFs};
-use rustix::io::Errno;
+use rustix::fs::StatFs;
 use rustix::time::{clock_gettime, ClockId, Timespec};
 use serde::{Deserialize, Serialize};
 
@@ -27,7 +25,7 @@ use crate::control::Control;
 use crate::error::{Error, Result};
 use crate::pace::Pace;
 use crate::repo::listing::in_chunks;
-use crate::repo::object::{directory_name, Checksum, ObjectName, ObjectType};
+use crate::repo::object::{Checksum, ObjectName, ObjectType};
 use crate::repo::Repo;
 use crate::workers::Crew;
 
@@ -44,14 +42,10 @@ struct Stamp {
 impl Stamp {
     /// None where there is no such directory: that, too, is a state which can change.
     fn of(repo: &Repo, number: u8) -> Result<Option<Self>> {
-        match statat(repo.objects(), directory_name(number), AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(stat) => Ok(Some(Self {
-                mtime: (stat.st_mtime, i64::try_from(stat.st_mtime_nsec).unwrap_or(0)),
-                ctime: (stat.st_ctime, i64::try_from(stat.st_ctime_nsec).unwrap_or(0)),
-            })),
-            Err(Errno::NOENT) => Ok(None),
-            Err(error) => Err(Error::io(repo.object_directory_path(number), error)),
-        }
+        Ok(repo.look_at_object_directory(number)?.map(|stat| Self {
+            mtime: (stat.st_mtime, i64::try_from(stat.st_mtime_nsec).unwrap_or(0)),
+            ctime: (stat.st_ctime, i64::try_from(stat.st_ctime_nsec).unwrap_or(0)),
+        }))
     }
 
     fn newest(&self) -> (i64, i64) {
@@ -226,8 +220,12 @@ impl Clock {
     const PATIENCE: Duration = Duration::from_millis(20);
 
     fn new(repo: &Repo) -> Result<Self> {
-        let statfs = rustix::fs::fstatfs(repo.objects()).map_err(|error| Error::io(objects(repo), error))?;
-        Ok(Self { local: is_local(&statfs), offset: Self::current_offset() })
+        let mut local = true;
+        for root in repo.roots() {
+            let statfs = rustix::fs::fstatfs(root).map_err(|error| Error::io(repo.path(), error))?;
+            local &= is_local(&statfs);
+        }
+        Ok(Self { local, offset: Self::current_offset() })
     }
 
     fn is_trustworthy(&mut self) -> bool {
@@ -267,10 +265,6 @@ impl Clock {
 /// Tells this boot from others; empty where it can't be told.
 fn boot_id() -> String {
     std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default()
-}
-
-fn objects(repo: &Repo) -> std::path::PathBuf {
-    repo.path().join(Path::new("objects"))
 }
 
 /// Whether it is a file system that stamps with this kernel's clock, in nanoseconds.

@@ -26,8 +26,8 @@ use super::make::Candidate;
 use super::{Header, Identity, Plan};
 use crate::error::{Error, Result};
 use crate::mark::census::DIRECTORIES;
+use crate::repo::directory::replace;
 use crate::repo::object::{Checksum, ObjectName, ObjectType};
-use crate::repo::replace_file;
 
 const MAGIC: &[u8; 8] = b"OSTSWEEP";
 const VERSION: u32 = 1;
@@ -122,7 +122,7 @@ impl Plan {
         // Others may be at the same.
         let mut scratch = name.to_owned();
         scratch.push(format!(".{}", std::process::id()));
-        replace_file(&directory, name, &scratch, &bytes).map_err(io)?;
+        replace(&directory, name, &scratch, Mode::from_raw_mode(0o644), &bytes, |_| Ok(())).map_err(io)?;
         rustix::fs::fsync(&directory).map_err(|error| Error::io(parent, error))
     }
 

@@ -56,7 +56,7 @@ pub(crate) fn make(
     control: &Control,
 ) -> Result<Plan> {
     let PlanOptions { retention, effort } = *options;
-    let pace = Pace::new(&effort, repo.directory(), control);
+    let pace = Pace::new(&effort, repo.objects(), control);
     let lock = repo.lock_for_reading(effort.lock_timeout);
     let _shared = lock.acquire(LockKind::Shared, control)?;
     let mut mark = Mark::new(repo, retention, pace.crew(), control);

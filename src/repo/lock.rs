@@ -11,9 +11,10 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::fcntl::{fcntl, FcntlArg};
-use rustix::fs::{flock, FlockOperation, Mode, OFlags};
+use rustix::fs::{flock, FlockOperation};
 
 use super::config::LockTimeout;
+use super::directory::{open_existing, open_or_create, LOCK};
 use crate::control::{Control, Phase};
 use crate::error::{Error, Result};
 use crate::fault::{self, Step};
@@ -61,19 +62,16 @@ pub struct Lock {
 
 impl Lock {
     /// Opens `.lock` in `repo`, creating it as libostree does.
-    pub fn open(repo: BorrowedFd, path: &Path, timeout: LockTimeout) -> Result<Self> {
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    pub fn open(repo: impl AsFd, path: &Path, timeout: LockTimeout) -> Result<Self> {
         let path = path.join(".lock");
-        let file = rustix::fs::openat(repo, ".lock", flags, Mode::from_raw_mode(0o644))
-            .map_err(|e| Error::io(&path, e))?;
+        let file = open_or_create(repo, ".lock", LOCK).map_err(|error| Error::io(&path, error))?;
         Ok(Self { path, file: Some(file), timeout, held: Cell::default() })
     }
 
     /// Opens `.lock` for a dry run: nothing is created, and what can't be opened is not locked. Where there is no
     /// lock file nobody has locked yet.
-    pub fn open_read_only(repo: BorrowedFd, path: &Path, timeout: LockTimeout) -> Self {
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
-        let file = rustix::fs::openat(repo, ".lock", flags, Mode::empty()).ok();
+    pub fn open_read_only(repo: impl AsFd, path: &Path, timeout: LockTimeout) -> Self {
+        let file = open_existing(repo, ".lock").ok().flatten();
         Self { path: path.join(".lock"), file, timeout, held: Cell::default() }
     }
 
@@ -237,10 +235,11 @@ fn whole_file(lock_type: i32) -> std::io::Result<libc::flock> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rustix::fs::{Mode, OFlags};
 
     fn open(dir: &tempfile::TempDir, timeout: LockTimeout) -> Lock {
         let fd = rustix::fs::open(dir.path(), OFlags::DIRECTORY, Mode::empty()).unwrap();
-        Lock::open(fd.as_fd(), dir.path(), timeout).unwrap()
+        Lock::open(fd, dir.path(), timeout).unwrap()
     }
 
     #[test]

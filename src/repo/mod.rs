@@ -2,26 +2,29 @@
 
 pub mod config;
 pub mod delta;
+pub(crate) mod directory;
 pub(crate) mod file_system;
 pub(crate) mod listing;
 pub mod lock;
 pub mod object;
+mod parts;
 pub mod refs;
 pub mod variant;
 pub(crate) mod waiters;
 
 use std::collections::HashSet;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{openat, Access, AtFlags, FileType, Mode as Permissions, OFlags, CWD};
+use rustix::fs::{fstat, statat, Access, AtFlags, FileType, OFlags, Stat};
 use rustix::io::{retry_on_intr, Errno};
-use rustix::path::Arg;
 use sha2::{Digest, Sha256};
 
 use self::config::{Config, LockTimeout};
+use self::directory::{explain, open_unnoticed, Directory};
 use self::lock::Lock;
 use self::object::{directory_name, Checksum, ObjectName, ObjectType};
+use self::parts::Parts;
 use self::variant::Commit;
 use crate::error::{Error, Result};
 
@@ -48,8 +51,8 @@ const MAX_PARENTS: usize = 16;
 #[derive(Debug)]
 pub struct Repo {
     path: PathBuf,
-    directory: OwnedFd,
-    objects: OwnedFd,
+    parts: Parts,
+    objects: Directory,
     config_text: String,
     config: Config,
     parent: Option<Box<Repo>>,
@@ -66,18 +69,15 @@ impl Repo {
     fn open_nested(path: &Path, levels: usize) -> Result<Self> {
         let not_a_repo = |reason: &str| Error::NotARepo { path: path.to_owned(), reason: reason.to_owned() };
         // The repository itself may be reached through symlinks, as /ostree is.
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let directory = openat(CWD, path, flags, Permissions::empty()).map_err(|error| match error {
+        let directory = Directory::at(path).map_err(|error| match error {
             Errno::NOENT | Errno::NOTDIR => not_a_repo("No such file or directory"),
             other => Error::io(path, other),
         })?;
+        let parts = Parts::open(directory, path)?;
         let objects =
-            openat(&directory, "objects", DIRECTORY, Permissions::empty()).map_err(|error| match error {
-                Errno::NOENT | Errno::NOTDIR => not_a_repo("it has no directory 'objects'"),
-                other => Error::io(path.join("objects"), other),
-            })?;
+            parts.get(Path::new("objects"))?.ok_or_else(|| not_a_repo("it has no directory 'objects'"))?;
         let config_path = path.join("config");
-        let config_text = read_config(&directory, path)?;
+        let config_text = read_config(parts.top(), path)?;
         let config = Config::parse(&config_text, &config_path)?;
         let parent = match (&config.parent, levels) {
             (None, _) => None,
@@ -89,7 +89,7 @@ impl Repo {
             }
             (Some(parent), _) => Some(Box::new(Self::open_nested(parent, levels - 1)?)),
         };
-        Ok(Self { path: path.to_owned(), directory, objects, config_text, config, parent })
+        Ok(Self { path: path.to_owned(), parts, objects, config_text, config, parent })
     }
 
     /// Where it was opened.
@@ -107,12 +107,28 @@ impl Repo {
         self.parent.as_deref()
     }
 
-    pub(crate) fn directory(&self) -> &OwnedFd {
-        &self.directory
+    pub(crate) fn directory(&self) -> &Directory {
+        self.parts.top()
     }
 
-    pub(crate) fn objects(&self) -> &OwnedFd {
+    pub(crate) fn objects(&self) -> &Directory {
         &self.objects
+    }
+
+    /// Opens a directory in the repository, through no symlink but those at the places of its own ones; None where there
+    /// is none.
+    pub(crate) fn part(&self, part: impl AsRef<Path>) -> Result<Option<Directory>> {
+        self.parts.get(part.as_ref())
+    }
+
+    /// One directory at least on each file system that the repository lies on.
+    pub(crate) fn roots(&self) -> impl Iterator<Item = &Directory> {
+        self.parts.roots()
+    }
+
+    /// Whether one of the repository's own directories lies behind a symlink.
+    pub(crate) fn is_linked(&self, part: &Path) -> bool {
+        self.parts.is_linked(part)
     }
 
     /// Whether objects can be written and deleted, as `ostree_repo_is_writable` sees it.
@@ -124,7 +140,7 @@ impl Repo {
     pub fn lock(&self, timeout: Option<LockTimeout>) -> Result<Lock> {
         let timeout = timeout.unwrap_or(self.config.lock_timeout);
         if self.config.locking {
-            Lock::open(self.directory.as_fd(), &self.path, timeout)
+            Lock::open(self.directory(), &self.path, timeout)
         } else {
             Ok(Lock::disabled(&self.path, timeout))
         }
@@ -134,7 +150,7 @@ impl Repo {
     pub fn lock_for_reading(&self, timeout: Option<LockTimeout>) -> Lock {
         let timeout = timeout.unwrap_or(self.config.lock_timeout);
         if self.config.locking {
-            Lock::open_read_only(self.directory.as_fd(), &self.path, timeout)
+            Lock::open_read_only(self.directory(), &self.path, timeout)
         } else {
             Lock::disabled(&self.path, timeout)
         }
@@ -149,14 +165,15 @@ impl Repo {
         }
         let path = self.path.join("config");
         let text = config::with_tombstones(&self.config_text, &path)?;
-        replace_file(&self.directory, "config", "config.ostree-sweep", text.as_bytes())
+        self.directory()
+            .rewrite("config", "config.ostree-sweep", text.as_bytes())
             .map_err(|error| Error::io(&path, error))?;
         Self::open(&self.path)
     }
 
     /// Fails if the settings are no longer those the run began with.
     pub(crate) fn check_config(&self) -> Result<()> {
-        let text = read_config(&self.directory, &self.path)?;
+        let text = read_config(self.directory(), &self.path)?;
         let path = self.path.join("config");
         if text != self.config_text && Config::parse(&text, &path)? != self.config {
             return Err(Error::Unsupported { path, reason: "the settings were changed meanwhile".into() });
@@ -168,12 +185,8 @@ impl Repo {
     /// that its checksum names. False where no repository has it.
     pub(crate) fn read_metadata(&self, object: ObjectName, buffer: &mut Vec<u8>) -> Result<bool> {
         let path = object.loose_path(self.config.mode);
-        let file = match open_unnoticed(&self.objects, &path, FILE) {
-            Ok(file) => file,
-            Err(Errno::NOENT) => {
-                return self.parent().map_or(Ok(false), |parent| parent.read_metadata(object, buffer))
-            }
-            Err(error) => return Err(Error::io(self.path.join("objects").join(path), error)),
+        let Some(file) = self.open_object(object)? else {
+            return self.parent().map_or(Ok(false), |parent| parent.read_metadata(object, buffer));
         };
         if read_at_once(&file, buffer) && is_content_of(object, buffer) {
             return Ok(true);
@@ -202,20 +215,33 @@ impl Repo {
     pub(crate) fn checksum_of(&self, object: ObjectName) -> Result<Option<Checksum>> {
         let path = object.loose_path(self.config.mode);
         let io = |error: std::io::Error| Error::io(self.path.join("objects").join(&path), error);
-        let file = match open_unnoticed(&self.objects, &path, FILE) {
-            Ok(file) => file,
-            Err(Errno::NOENT) => return Ok(None),
-            Err(error) => return Err(io(error.into())),
-        };
+        let Some(file) = self.open_object(object)? else { return Ok(None) };
         let mut buffer = Vec::new();
         read_regular(&file, MAX_METADATA, &mut buffer).map_err(io)?;
         Ok(Checksum::from_bytes(&Sha256::digest(&buffer)))
     }
 
+    /// Opens an object's file; None where there is none.
+    ///
+    /// Not looked at before, as everything else is, for there are many: what is no file waits for nobody, and a device
+    /// could only be root's.
+    fn open_object(&self, object: ObjectName) -> Result<Option<OwnedFd>> {
+        let path = object.loose_path(self.config.mode);
+        let opened = match self.parts.linked_objects(object.checksum.directory()) {
+            Some(directory) => open_unnoticed(directory, &object.file_name(self.config.mode), FILE),
+            None => open_unnoticed(&self.objects, &path, FILE),
+        };
+        match opened {
+            Ok(file) => Ok(Some(file)),
+            Err(Errno::NOENT) => Ok(None),
+            Err(error) => Err(Error::io(self.path.join("objects").join(path), explain(error))),
+        }
+    }
+
     /// Whether this repository or a parent has `object`.
     pub(crate) fn has(&self, object: ObjectName) -> Result<bool> {
         let path = object.loose_path(self.config.mode);
-        match rustix::fs::statat(&self.objects, &path, AtFlags::SYMLINK_NOFOLLOW) {
+        match statat(&self.objects, &path, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(_) => Ok(true),
             Err(Errno::NOENT) => self.parent().map_or(Ok(false), |parent| parent.has(object)),
             Err(error) => Err(Error::io(self.path.join("objects").join(path), error)),
@@ -225,7 +251,7 @@ impl Repo {
     /// When `object` was written here or in a parent, in seconds since 1970; zero where it is not.
     pub(crate) fn modification_time(&self, object: ObjectName) -> Result<u64> {
         let path = object.loose_path(self.config.mode);
-        match rustix::fs::statat(&self.objects, &path, AtFlags::SYMLINK_NOFOLLOW) {
+        match statat(&self.objects, &path, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => Ok(u64::try_from(stat.st_mtime).unwrap_or(0)),
             Err(Errno::NOENT) => self.parent().map_or(Ok(0), |parent| parent.modification_time(object)),
             Err(error) => Err(Error::io(self.path.join("objects").join(path), error)),
@@ -233,10 +259,22 @@ impl Repo {
     }
 
     /// Opens object directory `number`; None where there is none.
-    pub(crate) fn open_object_directory(&self, number: u8) -> Result<Option<OwnedFd>> {
-        let name = directory_name(number);
-        match open_unnoticed(&self.objects, &name, DIRECTORY) {
-            Ok(directory) => Ok(Some(directory)),
+    pub(crate) fn open_object_directory(&self, number: u8) -> Result<Option<Directory>> {
+        let io = |error| Error::io(self.object_directory_path(number), error);
+        match self.parts.linked_objects(number) {
+            Some(directory) => Directory::held(directory).map(Some).map_err(|error| io(error.into())),
+            None => self.objects.child(&directory_name(number)).map_err(io),
+        }
+    }
+
+    /// Looks at object directory `number`; None where there is none.
+    pub(crate) fn look_at_object_directory(&self, number: u8) -> Result<Option<Stat>> {
+        let stat = match self.parts.linked_objects(number) {
+            Some(directory) => fstat(directory),
+            None => statat(&self.objects, directory_name(number), AtFlags::SYMLINK_NOFOLLOW),
+        };
+        match stat {
+            Ok(stat) => Ok(Some(stat)),
             Err(Errno::NOENT) => Ok(None),
             Err(error) => Err(Error::io(self.object_directory_path(number), error)),
         }
@@ -251,75 +289,25 @@ impl Repo {
     /// Mirrors `_ostree_get_commitpartial_path`: `state/CHECKSUM.commitpartial`.
     pub(crate) fn partial_commits(&self) -> Result<HashSet<Checksum>> {
         let mut found = self.parent().map_or(Ok(HashSet::new()), Repo::partial_commits)?;
-        let path = self.path.join("state");
-        match open_unnoticed(&self.directory, "state", DIRECTORY) {
-            Ok(state) => listing::each_entry(&state, &path, |entry| {
+        if let Some(state) = self.part("state")? {
+            listing::each_entry(&state, &self.path.join("state"), |entry| {
                 found.extend(entry.name.strip_suffix(b".commitpartial").and_then(Checksum::from_hex));
                 Ok(())
-            })?,
-            Err(Errno::NOENT) => {}
-            Err(error) => return Err(Error::io(path, error)),
+            })?;
         }
         Ok(found)
     }
 }
 
-/// The path of the mark that makes `commit` a partial one, relative to the repository.
-pub(crate) fn commitpartial_path(commit: &Checksum) -> String {
-    format!("state/{commit}.commitpartial")
+/// The name in `state` of the mark that makes `commit` a partial one.
+pub(crate) fn partial_mark(commit: &Checksum) -> String {
+    format!("{commit}.commitpartial")
 }
 
-/// Opens what is there to be read, so that reading it is not written down: a time of last access is a block of inodes
-/// that the disk has to write, for each dirtree. Where we may not ask for that, it is opened all the same.
-pub(crate) fn open_unnoticed(
-    directory: &OwnedFd,
-    path: impl Arg + Copy,
-    flags: OFlags,
-) -> rustix::io::Result<OwnedFd> {
-    match openat(directory, path, flags | OFlags::NOATIME, Permissions::empty()) {
-        // Only the owner may, and root.
-        Err(Errno::PERM) => openat(directory, path, flags, Permissions::empty()),
-        other => other,
-    }
-}
-
-/// Replaces a file by one with new content, durably but for the directory's own sync; a crash leaves the one or the
-/// other, and perhaps the file named `scratch`.
-pub(crate) fn replace_file(
-    directory: &OwnedFd,
-    name: impl AsRef<Path>,
-    scratch: impl AsRef<Path>,
-    mut content: &[u8],
-) -> std::io::Result<()> {
-    let (name, scratch) = (name.as_ref(), scratch.as_ref());
-    // A crash may have left one, and others may have put anything there; it is never opened.
-    match rustix::fs::unlinkat(directory, scratch, AtFlags::empty()) {
-        Ok(()) | Err(Errno::NOENT) => {}
-        Err(error) => return Err(error.into()),
-    }
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-    let file = openat(directory, scratch, flags, Permissions::from_raw_mode(0o644))?;
-    let written = (|| {
-        while !content.is_empty() {
-            let written = retry_on_intr(|| rustix::io::write(&file, content))?;
-            content = &content[written..];
-        }
-        rustix::fs::fsync(&file)?;
-        rustix::fs::renameat(directory, scratch, directory, name)
-    })();
-    if written.is_err() {
-        // The first error is the one that tells.
-        let _ = rustix::fs::unlinkat(directory, scratch, AtFlags::empty());
-    }
-    Ok(written?)
-}
-
-fn read_config(directory: &OwnedFd, path: &Path) -> Result<String> {
+fn read_config(directory: &Directory, path: &Path) -> Result<String> {
     let config_path = path.join("config");
-    let file = open_unnoticed(directory, "config", FILE).map_err(|error| match error {
-        Errno::NOENT => Error::NotARepo { path: path.to_owned(), reason: "it has no file 'config'".into() },
-        other => Error::io(&config_path, other),
-    })?;
+    let none = || Error::NotARepo { path: path.to_owned(), reason: "it has no file 'config'".into() };
+    let file = directory.file("config").map_err(|error| Error::io(&config_path, error))?.ok_or_else(none)?;
     read_text(&file).map_err(|error| Error::io(&config_path, error))
 }
 
@@ -352,7 +340,7 @@ fn read_at_once(file: &OwnedFd, buffer: &mut Vec<u8>) -> bool {
 /// Reads all of a regular file of at most `limit` bytes into `buffer`.
 fn read_regular(file: &OwnedFd, limit: u64, buffer: &mut Vec<u8>) -> std::io::Result<()> {
     let invalid = |reason| std::io::Error::new(std::io::ErrorKind::InvalidData, reason);
-    let stat = rustix::fs::fstat(file)?;
+    let stat = fstat(file)?;
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
         return Err(invalid("it is not a regular file"));
     }

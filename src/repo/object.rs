@@ -13,6 +13,13 @@ use super::config::Mode;
 /// Length of a checksum in hexadecimal digits.
 const HEX_LEN: usize = 64;
 
+/// Length of an object directory's name and the slash behind it.
+const DIRECTORY_LEN: usize = 3;
+
+/// What a commit's detached metadata, its tombstone and what flatpak knows of it are called, behind its checksum.
+pub(crate) const DETACHED: &str = "commitmeta";
+pub(crate) const TOMBSTONE: &str = "tombstone-commit";
+
 /// A SHA-256 checksum.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
@@ -32,6 +39,13 @@ impl Checksum {
     /// Takes the 32 bytes as they stand in a commit or dirtree.
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         Some(Self(bytes.try_into().ok()?))
+    }
+
+    /// The name in its object directory of a file that belongs to it.
+    pub(crate) fn file_name(&self, suffix: &str) -> String {
+        let mut path = loose_path(self, suffix);
+        path.drain(..DIRECTORY_LEN);
+        path
     }
 
     /// The number of the object directory it lies in.
@@ -163,9 +177,7 @@ impl ObjectName {
 
     /// The name in its object directory.
     pub(crate) fn file_name(&self, mode: Mode) -> String {
-        let mut path = self.loose_path(mode);
-        path.drain(..3);
-        path
+        self.checksum.file_name(self.kind.suffix(mode))
     }
 
     /// The path below `objects/`.

@@ -10,12 +10,13 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{openat2, statat, unlinkat, AtFlags, FileType, Mode, OFlags, ResolveFlags};
+use rustix::fs::{statat, AtFlags, FileType};
 use rustix::io::Errno;
 
-use super::listing::{each_entry, Entry};
+use super::directory::Directory;
+use super::listing::each_entry;
 use super::object::Checksum;
-use super::{open_unnoticed, read_small, Repo, DIRECTORY};
+use super::{read_small, Repo};
 use crate::control::Control;
 use crate::error::{Error, Result};
 
@@ -49,17 +50,23 @@ impl Ref {
 
 /// Lists all refs of `repo`. Those of a parent protect nothing here.
 pub fn list(repo: &Repo, control: &Control) -> Result<Vec<Ref>> {
-    let mut refs = Refs { repo, control, found: Vec::new() };
+    let mut found = Vec::new();
     for (kind, required) in [("heads", true), ("remotes", true), ("mirrors", false)] {
         let path = Path::new("refs").join(kind);
-        match open_unnoticed(repo.directory(), &path, DIRECTORY) {
-            Ok(directory) => refs.list(&directory, &path)?,
+        let Some(directory) = repo.part(&path)? else {
             // `ostree init` makes no refs/mirrors; without the others this is half a repository.
-            Err(Errno::NOENT) if !required => {}
-            Err(error) => return Err(Error::io(repo.path().join(path), error)),
-        }
+            if required {
+                return Err(Error::io(repo.path().join(path), Errno::NOENT));
+            }
+            continue;
+        };
+        // An alias leads to any ref, or to one on the same disk.
+        let base = if repo.is_linked(&path) { path.clone() } else { PathBuf::from("refs") };
+        let aliases = repo.part(&base)?.ok_or_else(|| Error::io(repo.path().join(&base), Errno::NOENT))?;
+        let mut refs = Refs { repo, control, base: &base, aliases: &aliases, found: &mut found };
+        refs.list(&directory, &path)?;
     }
-    Ok(refs.found)
+    Ok(found)
 }
 
 /// Deletes a ref, which may be gone already. Nothing is made durable.
@@ -67,36 +74,28 @@ pub(crate) fn delete(repo: &Repo, reference: &Ref) -> std::io::Result<()> {
     let (Some(parent), Some(name)) = (reference.path.parent(), reference.path.file_name()) else {
         return Err(Errno::INVAL.into());
     };
-    match open_inside(repo, parent).and_then(|parent| unlinkat(parent, name, AtFlags::empty())) {
+    let parent = repo.part(parent).map_err(|error| match error {
+        Error::Io { source, .. } => source,
+        other => std::io::Error::other(other.to_string()),
+    })?;
+    match parent.map_or(Err(Errno::NOENT), |parent| parent.unlink(name)) {
         Ok(()) | Err(Errno::NOENT) => Ok(()),
         Err(error) => Err(error.into()),
     }
-}
-
-/// Opens a directory of refs, given by its path in the repository; None where there is none.
-pub(crate) fn open_directory(repo: &Repo, path: &Path) -> Result<Option<OwnedFd>> {
-    match open_inside(repo, path) {
-        Ok(directory) => Ok(Some(directory)),
-        Err(Errno::NOENT) => Ok(None),
-        Err(error) => Err(Error::io(repo.path().join(path), error)),
-    }
-}
-
-/// Opens a directory of the repository, through no symlink.
-fn open_inside(repo: &Repo, path: &Path) -> rustix::io::Result<OwnedFd> {
-    let inside = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
-    openat2(repo.directory(), path, DIRECTORY, Mode::empty(), inside)
 }
 
 /// Refs while they are collected.
 struct Refs<'a> {
     repo: &'a Repo,
     control: &'a Control,
-    found: Vec<Ref>,
+    /// The directory that aliases may lead to.
+    base: &'a Path,
+    aliases: &'a Directory,
+    found: &'a mut Vec<Ref>,
 }
 
 impl Refs<'_> {
-    fn list(&mut self, directory: &OwnedFd, path: &Path) -> Result<()> {
+    fn list(&mut self, directory: &Directory, path: &Path) -> Result<()> {
         let full_path = self.repo.path().join(path);
         if path.components().count() > MAX_DEPTH {
             return Err(Error::corrupt(path.display(), "it is nested too deeply"));
@@ -105,48 +104,54 @@ impl Refs<'_> {
             self.control.check()?;
             let child = path.join(OsStr::from_bytes(entry.name));
             let io = |error: std::io::Error| Error::io(full_path.join(OsStr::from_bytes(entry.name)), error);
-            match entry.file_type().map_err(io)? {
-                None => Ok(()),
+            let file = match entry.file_type().map_err(io)? {
+                None => None,
                 Some(FileType::Directory) => {
-                    match open_unnoticed(directory, entry.name, DIRECTORY) {
-                        Ok(below) => self.list(&below, &child),
-                        // Deleting the last ref in it deletes a directory.
-                        Err(Errno::NOENT) => Ok(()),
-                        Err(error) => Err(io(error.into())),
-                    }
+                    // Deleting the last ref in it deletes a directory.
+                    return match directory.child(entry.name).map_err(io)? {
+                        Some(below) => self.list(&below, &child),
+                        None => Ok(()),
+                    };
                 }
-                Some(kind @ (FileType::RegularFile | FileType::Symlink)) => {
-                    if kind == FileType::Symlink {
-                        check_alias(directory, entry.name, &child)?;
-                    }
-                    let target = self.read(directory, entry, &child)?;
-                    self.found.extend(target.map(|target| Ref { path: child, target }));
-                    Ok(())
-                }
-                Some(_) => Err(Error::corrupt(child.display(), "it is neither a file nor a symlink")),
+                Some(FileType::RegularFile) => directory.file(entry.name).transpose(),
+                Some(FileType::Symlink) => self.follow(directory, entry.name, &child)?,
+                Some(_) => return Err(Error::corrupt(child.display(), "it is neither a file nor a symlink")),
+            };
+            if let Some(file) = file {
+                let target = self.read(file, entry.name, &child)?;
+                self.found.extend(target.map(|target| Ref { path: child, target }));
             }
+            Ok(())
         })
     }
 
-    /// Reads one ref; None if it was deleted meanwhile, or is a file that libostree would not take for a ref and that
-    /// names no commit.
-    fn read(&self, directory: &OwnedFd, entry: &Entry, path: &Path) -> Result<Option<Checksum>> {
-        let corrupt = |reason: String| Error::corrupt(path.display(), reason);
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
-        let file = match open_unnoticed(directory, entry.name, flags) {
-            Ok(file) => file,
-            Err(Errno::NOENT) => {
-                return match statat(directory, entry.name, AtFlags::SYMLINK_NOFOLLOW) {
-                    Err(Errno::NOENT) => Ok(None),
-                    _ => Err(corrupt("it is an alias of a ref that does not exist".into())),
-                }
+    /// Opens the ref that an alias leads to, among the repository's own; None if the alias was deleted meanwhile.
+    fn follow(
+        &self,
+        directory: &Directory,
+        name: &[u8],
+        path: &Path,
+    ) -> Result<Option<std::io::Result<OwnedFd>>> {
+        let corrupt = |reason| Err(Error::corrupt(path.display(), reason));
+        let below = path.strip_prefix(self.base).unwrap_or(path);
+        match self.aliases.file_within(below) {
+            Ok(Err(error)) if error.kind() == std::io::ErrorKind::InvalidData => {
+                corrupt("it is an alias of what is not a regular file")
             }
-            Err(error) => return Err(Error::io(self.repo.path().join(path), error)),
-        };
-        match read_small(&file) {
-            Ok(content) => target(entry.name, &content).map_err(|reason| corrupt(reason.into())),
+            Ok(file) => Ok(Some(file)),
+            Err(Errno::NOENT) if statat(directory, name, AtFlags::SYMLINK_NOFOLLOW).is_err() => Ok(None),
+            Err(Errno::NOENT) => corrupt("it is an alias of a ref that does not exist"),
+            Err(_) => corrupt("it is a symlink that leads to none of this repository's refs"),
+        }
+    }
+
+    /// Reads one ref; None if it is a file that libostree would not take for a ref and that names no commit.
+    fn read(&self, file: std::io::Result<OwnedFd>, name: &[u8], path: &Path) -> Result<Option<Checksum>> {
+        let corrupt = |reason: String| Error::corrupt(path.display(), reason);
+        match file.and_then(|file| read_small(&file)) {
+            Ok(content) => target(name, &content).map_err(|reason| corrupt(reason.into())),
             Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {
-                if is_ref_name(entry.name) {
+                if is_ref_name(name) {
                     Err(corrupt(error.to_string()))
                 } else {
                     Ok(None)
@@ -154,17 +159,6 @@ impl Refs<'_> {
             }
             Err(error) => Err(Error::io(self.repo.path().join(path), error)),
         }
-    }
-}
-
-/// Fails if an alias leads to anything but a file: opening a device can be enough to set it going.
-fn check_alias(directory: &OwnedFd, name: &[u8], path: &Path) -> Result<()> {
-    match statat(directory, name, AtFlags::empty()) {
-        Ok(stat) if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile => {
-            Err(Error::corrupt(path.display(), "it is an alias of what is not a regular file"))
-        }
-        // What can't be followed fails when it is opened.
-        _ => Ok(()),
     }
 }
 

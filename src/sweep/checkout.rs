@@ -7,6 +7,9 @@
 //!
 //! All that is known of a tree's progress is what is left of it on disk. So a removal can stop anywhere.
 
+// This is the other place that deletes: trees that belong to a sysroot, or lie in a directory that is to go.
+#![allow(clippy::disallowed_methods)]
+
 use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::ops::ControlFlow;

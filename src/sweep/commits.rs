@@ -6,20 +6,21 @@
 //! commit never claims to have more than it has.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use rustix::fs::{unlinkat, AtFlags};
+use rustix::fs::{statat, AtFlags, FileType};
 use rustix::io::Errno;
 
 use super::objects::{Context, Gone};
 use super::verdict::{verdict, Verdict};
 use super::{remove, tombstone, Removal, Seen};
 use crate::error::{Error, Result};
-use crate::fault::{self, Step};
 use crate::mark::live_set::LiveSet;
-use crate::repo::object::{loose_path, Checksum, ObjectName, ObjectType};
-use crate::repo::{commitpartial_path, open_unnoticed, DIRECTORY};
+use crate::repo::directory::Directory;
+use crate::repo::listing::each_entry;
+use crate::repo::object::{Checksum, ObjectName, ObjectType, DETACHED, TOMBSTONE};
+use crate::repo::partial_mark;
 use crate::report::{Failure, PruneReport};
 
 /// Commits on their way out.
@@ -66,6 +67,7 @@ impl Sweep {
         let repo = context.repo;
         let object = ObjectName::new(commit, ObjectType::Commit);
         let path = object.loose_path(repo.config().mode);
+        let name = object.file_name(repo.config().mode);
         match verdict(repo, live, object) {
             Ok(Verdict::Keep) => return false,
             Ok(Verdict::Prune) => {}
@@ -74,9 +76,17 @@ impl Sweep {
                 return false;
             }
         }
+        let directory = match repo.open_object_directory(commit.directory()) {
+            Ok(Some(directory)) => directory,
+            Ok(None) => return false,
+            Err(error) => {
+                self.stick(commit, &path, &error);
+                return false;
+            }
+        };
         if let Some(plan) = context.plan {
             // Before its detached metadata goes: is it the commit that was planned to go?
-            match Seen::at(repo.objects(), &path) {
+            match Seen::at(&directory, &name) {
                 Ok(Some(seen)) if Some(seen.identity()) == plan.identity(object) => {}
                 Ok(None) => return false,
                 Ok(Some(_)) => {
@@ -91,9 +101,9 @@ impl Sweep {
         }
         // A full disk has no room for a tombstone until something is deleted.
         let wants_tombstone = repo.config().tombstones;
-        let buried = wants_tombstone && tombstone::write(repo, &commit).is_ok();
-        let outcome = remove(repo.objects(), &loose_path(&commit, "commitmeta"), context, None)
-            .and_then(|_| remove(repo.objects(), &path, context, None));
+        let buried = wants_tombstone && tombstone::write(&directory, &commit).is_ok();
+        let outcome = remove(&directory, &commit.file_name(DETACHED), context, None)
+            .and_then(|_| remove(&directory, &name, context, None));
         match outcome {
             Ok(Removal::Done(seen)) => {
                 let size = seen.size();
@@ -107,8 +117,8 @@ impl Sweep {
                 }
                 self.removed.push(commit);
                 if wants_tombstone && !buried {
-                    if let Err(error) = tombstone::write(repo, &commit) {
-                        let path = PathBuf::from("objects").join(loose_path(&commit, "tombstone-commit"));
+                    if let Err(error) = tombstone::write(&directory, &commit) {
+                        let path = Path::new("objects").join(&path).with_extension(TOMBSTONE);
                         self.report.failures.push(Failure { path, error: error.to_string() });
                     }
                 }
@@ -118,7 +128,7 @@ impl Sweep {
             Err(error) => {
                 if buried {
                     // It has not gone after all.
-                    let _ = remove(repo.objects(), &loose_path(&commit, "tombstone-commit"), context, None);
+                    let _ = remove(&directory, &commit.file_name(TOMBSTONE), context, None);
                 }
                 self.stick(commit, &path, &error);
                 false
@@ -126,7 +136,7 @@ impl Sweep {
         }
     }
 
-    fn stick(&mut self, commit: Checksum, path: &str, error: &std::io::Error) {
+    fn stick(&mut self, commit: Checksum, path: &str, error: &dyn std::fmt::Display) {
         self.stuck.push(commit);
         self.report
             .failures
@@ -139,8 +149,8 @@ impl Sweep {
         for number in directories {
             context.control.check()?;
             if let Some(directory) = context.repo.open_object_directory(number)? {
-                fault::before(Step::Sync);
-                rustix::fs::fsync(&directory)
+                directory
+                    .sync()
                     .map_err(|error| Error::io(context.repo.object_directory_path(number), error))?;
             }
         }
@@ -160,21 +170,20 @@ impl Sweep {
             }
             other => other?,
         };
+        let Some(state) = repo.part("state")? else { return Ok(()) };
         for commit in marked {
             let object = ObjectName::new(*commit, ObjectType::Commit);
             let path = object.loose_path(repo.config().mode);
-            let is_staged = staging.iter().any(|dir| {
-                rustix::fs::statat(repo.directory(), dir.join(&path), AtFlags::SYMLINK_NOFOLLOW).err()
-                    != Some(Errno::NOENT)
+            let is_staged = staging.iter().any(|directory| {
+                statat(directory, &path, AtFlags::SYMLINK_NOFOLLOW).err() != Some(Errno::NOENT)
             });
             if is_staged || repo.has(object)? {
                 continue;
             }
-            fault::before(Step::Unlink);
-            match unlinkat(repo.directory(), commitpartial_path(commit), AtFlags::empty()) {
+            match state.unlink(partial_mark(commit)) {
                 Ok(()) | Err(Errno::NOENT) => {}
                 Err(error) => {
-                    let path = commitpartial_path(commit).into();
+                    let path = Path::new("state").join(partial_mark(commit));
                     self.report.failures.push(Failure { path, error: error.to_string() });
                 }
             }
@@ -184,20 +193,18 @@ impl Sweep {
 }
 
 /// `tmp/staging-…`: where a pull collects objects before they get their place.
-fn staging_directories(context: Context) -> Result<Vec<PathBuf>> {
-    use std::os::unix::ffi::OsStrExt;
+fn staging_directories(context: Context) -> Result<Vec<Directory>> {
     let path = context.repo.path().join("tmp");
     let mut found = Vec::new();
-    match open_unnoticed(context.repo.directory(), "tmp", DIRECTORY) {
-        Ok(tmp) => crate::repo::listing::each_entry(&tmp, &path, |entry| {
-            if entry.name.starts_with(b"staging-") {
-                found.push(PathBuf::from("tmp").join(std::ffi::OsStr::from_bytes(entry.name)));
-            }
-            Ok(())
-        })?,
-        Err(Errno::NOENT) => {}
-        Err(error) => return Err(Error::io(path, error)),
-    }
+    let Some(tmp) = context.repo.part("tmp")? else { return Ok(found) };
+    each_entry(&tmp, &path, |entry| {
+        let io = |error| Error::io(&path, error);
+        if entry.name.starts_with(b"staging-") && entry.file_type().map_err(io)? == Some(FileType::Directory)
+        {
+            found.extend(tmp.child(entry.name).map_err(io)?);
+        }
+        Ok(())
+    })?;
     Ok(found)
 }
 

@@ -4,23 +4,23 @@
 
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
-use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use rustix::fs::{openat, unlinkat, AtFlags, FileType, Mode, OFlags, CWD};
+use rustix::fs::{openat, FileType, Mode, OFlags, CWD};
 use rustix::io::Errno;
 
+use super::checkout::{self, Outcome, Stuck};
 use super::objects::{Context, Gone};
 use crate::error::{Error, Result};
-use crate::fault::{self, Step};
 use crate::mark::live_set::LiveSet;
 use crate::pruned::{Item, Reason};
 use crate::repo::config::remotes_in;
+use crate::repo::directory::Directory;
 use crate::repo::listing::{each_entry, Entry};
 use crate::repo::object::{Checksum, ObjectName, ObjectType};
-use crate::repo::{delta, open_unnoticed, read_text, DIRECTORY};
+use crate::repo::{delta, read_text, DIRECTORY};
 use crate::report::{Failure, PruneReport};
 
 const DELTAS: &str = "deltas";
@@ -50,10 +50,7 @@ impl Deltas {
     /// Lists what there is.
     pub fn list(context: Context, report: &mut PruneReport) -> Result<Self> {
         let mut candidates = Vec::new();
-        // Not in the figures; a dry run needs them only where somebody wants to see all that goes.
-        if !context.dry_run || context.observer.is_some() {
-            list_below(INDEXES, context, report, &mut candidates)?;
-        }
+        list_below(INDEXES, context, report, &mut candidates)?;
         list_below(DELTAS, context, report, &mut candidates)?;
         Ok(Self { candidates })
     }
@@ -80,16 +77,23 @@ impl Deltas {
             if !is_wanted && is_kept(context, live, candidate.to)? {
                 continue;
             }
-            if !candidate.is_index {
-                report.deltas_pruned += 1;
-            }
             let path = candidate.parent().join(&candidate.name);
-            if !context.dry_run {
-                let result = remove_candidate(context, &candidate);
+            if let (false, Some(deadline)) = (context.dry_run, deadline) {
+                let failed = report.failures.len();
+                let result = remove_candidate(context, &candidate, report, deadline);
                 context.crew.pace.deleted(context.repo.directory());
-                if !note(context, &path, report, result)? {
+                if let Ok(false) = result {
+                    self.candidates.push(candidate);
+                    break;
+                }
+                if !note(context, &path, report, result.map(drop))? || report.failures.len() > failed {
                     continue;
                 }
+            }
+            if candidate.is_index {
+                report.delta_indexes_pruned += 1;
+            } else {
+                report.deltas_pruned += 1;
             }
             let item = if candidate.is_index { Item::DeltaIndex(path) } else { Item::Delta(path) };
             let reason = if is_wanted { Reason::Asked } else { Reason::WithoutCommit(candidate.to) };
@@ -99,6 +103,11 @@ impl Deltas {
     }
 }
 
+/// Fails if a symlink is in the way of deltas: before anything is deleted, in dry and real runs alike.
+pub(crate) fn refuse_symlinks(context: Context) -> Result<()> {
+    Deltas::list(context, &mut PruneReport::default()).map(drop)
+}
+
 fn list_below(
     path: &str,
     context: Context,
@@ -106,7 +115,7 @@ fn list_below(
     found: &mut Vec<Candidate>,
 ) -> Result<()> {
     let (path, is_index) = (Path::new(path), path == INDEXES);
-    let result = open(context, path).and_then(|top| match top {
+    let result = context.repo.part(path).and_then(|top| match top {
         Some(top) => each_entry(&top, &context.repo.path().join(path), |entry| {
             context.control.check()?;
             let path = path.join(name(entry));
@@ -120,7 +129,7 @@ fn list_below(
 
 fn list_directory(
     context: Context,
-    top: &OwnedFd,
+    top: &Directory,
     path: &Path,
     entry: &Entry,
     is_index: bool,
@@ -128,16 +137,12 @@ fn list_directory(
 ) -> Result<()> {
     let full_path = context.repo.path().join(path);
     let io = |error: std::io::Error| Error::io(&full_path, error);
-    if entry.file_type().map_err(io)? != Some(FileType::Directory) {
+    if !is_directory(entry, &full_path)? {
         return Ok(());
     }
-    let directory = match open_unnoticed(top, entry.name, DIRECTORY) {
-        Ok(directory) => directory,
-        Err(Errno::NOENT) => return Ok(()),
-        Err(error) => return Err(io(error.into())),
-    };
+    let Some(directory) = top.child(entry.name).map_err(io)? else { return Ok(()) };
     each_entry(&directory, &full_path, |rest| {
-        let is_directory = rest.file_type().map_err(io)? == Some(FileType::Directory);
+        let is_directory = is_directory(rest, &full_path.join(name(rest)))?;
         let stem = if is_index { rest.name.strip_suffix(b".index") } else { Some(rest.name) };
         let target = stem.and_then(|stem| delta::target(&[entry.name, stem].concat()));
         if let (Some(to), true) = (target, is_index || is_directory) {
@@ -148,34 +153,69 @@ fn list_directory(
     })
 }
 
+/// Whether an entry is a directory. A symlink could lead to one elsewhere, which is not ours to clean.
+fn is_directory(entry: &Entry, path: &Path) -> Result<bool> {
+    match entry.file_type().map_err(|error| Error::io(path, error))? {
+        Some(FileType::Symlink) => {
+            let reason = "it is a symlink, which is not followed here".into();
+            Err(Error::Unsupported { path: path.to_owned(), reason })
+        }
+        kind => Ok(kind == Some(FileType::Directory)),
+    }
+}
+
 fn is_kept(context: Context, live: &LiveSet, commit: Checksum) -> Result<bool> {
     let object = ObjectName::new(commit, ObjectType::Commit);
     let in_parent = context.repo.parent().map_or(Ok(false), |parent| parent.has(object))?;
     Ok(in_parent || (live.contains(object) && context.repo.has(object)?))
 }
 
-/// Removes an index, or a delta: the superblock that announces it, its other files, and its directory.
-fn remove_candidate(context: Context, candidate: &Candidate) -> Result<()> {
-    let path = candidate.parent();
-    let Some(parent) = open(context, &path)? else { return Ok(()) };
+/// Removes an index, or a delta: the superblock that announces it, what else is there, and its directory. False if
+/// time was over before.
+fn remove_candidate(
+    context: Context,
+    candidate: &Candidate,
+    report: &mut PruneReport,
+    deadline: Instant,
+) -> Result<bool> {
+    let Some(parent) = open(context, &candidate.parent())? else { return Ok(true) };
     if candidate.is_index {
-        return unlink(&parent, candidate.name.as_bytes());
+        return unlink(&parent, candidate.name.as_bytes()).map(|()| true);
     }
-    let delta = match open_unnoticed(&parent, &candidate.name, DIRECTORY) {
-        Ok(delta) => delta,
-        Err(Errno::NOENT) => return Ok(()),
-        Err(error) => return Err(Error::io(&candidate.name, error)),
-    };
+    let path = candidate.parent().join(&candidate.name);
+    let io = |error| Error::io(&path, error);
+    let Some(delta) = parent.child(&candidate.name).map_err(io)? else { return Ok(true) };
     unlink(&delta, b"superblock")?;
-    each_entry(&delta, &path.join(&candidate.name), |entry| unlink(&delta, entry.name))?;
-    unlinkat(&parent, &candidate.name, AtFlags::REMOVEDIR).map_err(|error| Error::io(&candidate.name, error))
+    let mut directories = Vec::new();
+    each_entry(&delta, &path, |entry| match delta.unlink(entry.name) {
+        Ok(()) | Err(Errno::NOENT) => Ok(()),
+        Err(Errno::ISDIR) => {
+            directories.push(path.join(name(entry)));
+            Ok(())
+        }
+        Err(error) => Err(Error::io(path.join(name(entry)), error)),
+    })?;
+    let stuck = Stuck::default();
+    let Context { control, crew, .. } = context;
+    for directory in directories {
+        let tree = checkout::Context { control, crew, deadline, stuck: &stuck };
+        if checkout::remove(&delta, &directory, false, tree)? == Outcome::Unfinished {
+            return Ok(false);
+        }
+    }
+    let failures = stuck.into_failures();
+    if failures.is_empty() {
+        parent.remove_directory(&candidate.name).map_err(|error| io(error.into()))?;
+    }
+    report.failures.extend(failures);
+    Ok(true)
 }
 
 /// Removes cached summaries of remotes that are no longer configured; a dry run only tells them.
 pub(crate) fn prune_summaries(context: Context, report: &mut PruneReport) -> Result<()> {
     let path = Path::new("tmp/cache/summaries");
     let Some(elsewhere) = remotes_configured_elsewhere() else { return Ok(()) };
-    let result = open(context, path).and_then(|summaries| match summaries {
+    let result = context.repo.part(path).and_then(|summaries| match summaries {
         Some(summaries) => each_entry(&summaries, &context.repo.path().join(path), |entry| {
             let remote = entry.name.strip_suffix(b".sig").unwrap_or(entry.name);
             let is_configured = |known: &BTreeSet<String>| known.iter().any(|name| name.as_bytes() == remote);
@@ -229,23 +269,15 @@ fn name<'a>(entry: &Entry<'a>) -> &'a OsStr {
     OsStr::from_bytes(entry.name)
 }
 
-/// Opens a directory of the repository, whose parts are no symlinks: what they lead to is not ours to clean.
-fn open(context: Context, path: &Path) -> Result<Option<OwnedFd>> {
-    let mut opened: Option<OwnedFd> = None;
-    for part in path {
-        let parent = opened.as_ref().unwrap_or(context.repo.directory());
-        match open_unnoticed(parent, part, DIRECTORY) {
-            Ok(directory) => opened = Some(directory),
-            Err(Errno::NOENT) => return Ok(None),
-            Err(error) => return Err(Error::io(context.repo.path().join(path), error)),
-        }
-    }
-    Ok(opened)
+/// Opens a directory in one of the repository's own.
+fn open(context: Context, path: &Path) -> Result<Option<Directory>> {
+    let io = |error| Error::io(context.repo.path().join(path), error);
+    let (Some(top), Some(name)) = (path.parent(), path.file_name()) else { return Ok(None) };
+    context.repo.part(top)?.map_or(Ok(None), |top| top.child(name).map_err(io))
 }
 
-fn unlink(directory: &OwnedFd, name: &[u8]) -> Result<()> {
-    fault::before(Step::Unlink);
-    match unlinkat(directory, name, AtFlags::empty()) {
+fn unlink(directory: &Directory, name: &[u8]) -> Result<()> {
+    match directory.unlink(name) {
         Ok(()) | Err(Errno::NOENT) => Ok(()),
         Err(error) => Err(Error::io(Path::new(OsStr::from_bytes(name)), error)),
     }

@@ -14,13 +14,13 @@ pub(crate) mod verdict;
 
 use std::os::fd::OwnedFd;
 
-use rustix::fs::{statx, syncfs, unlinkat, AtFlags, Statx, StatxFlags};
+use rustix::fs::{statx, syncfs, AtFlags, Statx, StatxFlags};
 use rustix::io::Errno;
 
 use self::checkout::unlink_protected;
 use self::objects::Context;
-use crate::fault::{self, Step};
 use crate::plan::Identity;
+use crate::repo::directory::Directory;
 
 /// A file as it was seen.
 pub(crate) struct Seen(Statx);
@@ -58,24 +58,23 @@ pub(crate) enum Removal {
     Replaced,
 }
 
-/// Deletes the file `path` below `directory`, or in a dry run only looks at it.
+/// Deletes the file `name` in `directory`, or in a dry run only looks at it.
 pub(crate) fn remove(
-    directory: &OwnedFd,
-    path: &str,
+    directory: &Directory,
+    name: &str,
     context: Context,
     expected: Option<Identity>,
 ) -> std::io::Result<Removal> {
-    let Some(seen) = Seen::at(directory, path)? else { return Ok(Removal::Vanished) };
+    let Some(seen) = Seen::at(directory, name)? else { return Ok(Removal::Vanished) };
     if expected.is_some_and(|expected| expected != seen.identity()) {
         return Ok(Removal::Replaced);
     }
     if !context.dry_run {
-        fault::before(Step::Unlink);
-        let unlink = || unlinkat(directory, path, AtFlags::empty());
+        let unlink = || directory.unlink(name);
         let result = match unlink() {
             // On btrfs even that takes room, and what was deleted before gives its own back with a commit.
             Err(Errno::NOSPC) => syncfs(directory).and_then(|()| unlink()),
-            Err(Errno::PERM) if context.unprotects => unlink_protected(directory, path.as_bytes()),
+            Err(Errno::PERM) if context.unprotects => unlink_protected(directory, name.as_bytes()),
             other => other,
         };
         match result {

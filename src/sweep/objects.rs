@@ -7,7 +7,6 @@
 //! decided on again then.
 
 use std::collections::BTreeSet;
-use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -20,6 +19,7 @@ use crate::error::Result;
 use crate::mark::live_set::LiveSet;
 use crate::plan::Plan;
 use crate::pruned::{Item, Reason};
+use crate::repo::directory::Directory;
 use crate::repo::listing::each_entry;
 use crate::repo::object::{Checksum, ObjectName, ObjectType};
 use crate::repo::Repo;
@@ -323,7 +323,7 @@ impl<'a> Sweeper<'a> {
     }
 
     /// Prunes one object, unless it became live since it was listed; true if it was deleted.
-    fn prune(&mut self, directory: &OwnedFd, object: ObjectName) -> bool {
+    fn prune(&mut self, directory: &Directory, object: ObjectName) -> bool {
         let Context { repo, control, dry_run, observer, plan, .. } = self.context;
         let expected = plan.and_then(|plan| plan.identity(object));
         let outcome = match verdict(repo, self.live, object) {

@@ -6,11 +6,12 @@
 //! are slower than one. btrfs, which has inode and name in one tree, and others are best gone through by directory.
 
 use std::collections::BTreeMap;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use rustix::process::{getrlimit, Resource};
 
+use crate::repo::directory::Directory;
 use crate::repo::file_system::FileSystem;
 use crate::repo::object::ObjectName;
 
@@ -39,7 +40,7 @@ pub(super) enum Order {
 /// Candidates of directories that are gone through together.
 #[derive(Default)]
 pub(super) struct Gathered {
-    directories: BTreeMap<u8, OwnedFd>,
+    directories: BTreeMap<u8, Directory>,
     /// With their inodes, as far as they are known: what a plan names goes by name, and on xfs by one thread.
     candidates: Vec<(u64, ObjectName)>,
 }
@@ -47,7 +48,7 @@ pub(super) struct Gathered {
 /// Candidates that one thread goes through.
 pub(super) struct Portion {
     /// The directories that they are in.
-    pub directories: Arc<BTreeMap<u8, OwnedFd>>,
+    pub directories: Arc<BTreeMap<u8, Directory>>,
     /// The next one last.
     pub candidates: Vec<ObjectName>,
     /// Where nobody else may work at the same time.
@@ -110,7 +111,7 @@ impl Order {
 
 impl Gathered {
     /// Adds a directory's candidates, each with its inode, or zero.
-    pub fn add(&mut self, number: u8, directory: OwnedFd, mut candidates: Vec<(u64, ObjectName)>) {
+    pub fn add(&mut self, number: u8, directory: Directory, mut candidates: Vec<(u64, ObjectName)>) {
         self.directories.insert(number, directory);
         self.candidates.append(&mut candidates);
     }
@@ -160,8 +161,8 @@ mod tests {
 
     const GROUP: u32 = 20;
 
-    fn root() -> OwnedFd {
-        rustix::fs::open("/", rustix::fs::OFlags::DIRECTORY, rustix::fs::Mode::empty()).unwrap()
+    fn root() -> Directory {
+        Directory::at(std::path::Path::new("/")).unwrap()
     }
 
     /// Objects of ten directories, whose inodes go to and fro over three allocation groups.

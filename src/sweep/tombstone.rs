@@ -6,15 +6,15 @@
 
 use glib::Variant;
 
-use crate::repo::object::{loose_path, Checksum};
-use crate::repo::{replace_file, Repo};
+use crate::repo::directory::Directory;
+use crate::repo::object::{Checksum, TOMBSTONE};
 
-/// Writes the tombstone of `commit`; an older one is replaced by the same.
-pub(crate) fn write(repo: &Repo, commit: &Checksum) -> std::io::Result<()> {
+/// Writes the tombstone of `commit` to its object directory; an older one is replaced by the same.
+pub(crate) fn write(directory: &Directory, commit: &Checksum) -> std::io::Result<()> {
     let content = glib::VariantDict::new(None);
     let mut text = commit.to_string().into_bytes();
     text.push(0);
     content.insert_value("commit", &Variant::array_from_fixed_array(&text));
-    let name = loose_path(commit, "tombstone-commit");
-    replace_file(repo.objects(), &name, format!("{name}.ostree-sweep"), content.end().data())
+    let name = commit.file_name(TOMBSTONE);
+    directory.replace(&name, &format!("{name}.ostree-sweep"), content.end().data())
 }

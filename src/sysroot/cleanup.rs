@@ -275,8 +275,11 @@ fn prune(owner: &mut Owner, repo: &Repo, options: &CleanupOptions, control: &Con
 }
 
 /// Makes the cleanup outlast a power cut: whoever removes the stamp then must be sure that nothing comes back without
-/// it. A journal keeps the order of unlinks in different directories, but btrfs does not, so the whole file system
-/// is synced.
+/// it. A journal keeps the order of unlinks in different directories, but btrfs does not, so the whole file systems
+/// are synced.
 fn make_durable(repo: &Repo, control: &Control) -> Result<()> {
-    sync_file_system(repo.directory(), control)?.map(drop).map_err(|error| Error::io(repo.path(), error))
+    for root in repo.roots() {
+        sync_file_system(root, control)?.map_err(|error| Error::io(repo.path(), error))?;
+    }
+    Ok(())
 }

@@ -34,7 +34,7 @@ pub fn usage(place: Place, options: ViewOptions, control: &Control) -> Result<Us
             repo,
             sources,
             options,
-            Pace::new(&options.effort, repo.directory(), control).crew(),
+            Pace::new(&options.effort, repo.objects(), control).crew(),
             control,
         )
     })
@@ -52,7 +52,7 @@ pub fn why(place: Place, text: &str, options: ViewOptions, control: &Control) ->
             sources,
             text,
             options,
-            Pace::new(&options.effort, repo.directory(), control).crew(),
+            Pace::new(&options.effort, repo.objects(), control).crew(),
             control,
         )
     })

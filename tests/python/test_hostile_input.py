@@ -199,7 +199,7 @@ def test_no_device_is_opened(repo: Path, tmp_path: Path) -> None:
     """To open one can be enough to set it going."""
     link_to_a_device(repo / "refs" / "heads" / "new")
     trace = tmp_path / "trace"
-    strace = ("strace", "-f", "-y", "-o", str(trace), "-e", "trace=openat")
+    strace = ("strace", "-f", "-y", "-o", str(trace), "-e", "trace=openat,openat2")
     command = [*strace, str(COMMAND), *PRUNE, f"--repo={repo}"]
     assert subprocess.run(command, check=False, capture_output=True, timeout=60).returncode == 1
     opened = trace.read_text(encoding="utf-8", errors="replace")
@@ -307,52 +307,36 @@ def test_directories_that_are_none(repo: Path, below: str, make: Callable[[Path]
     [("deltas", fifo), ("delta-indexes", Path.touch), ("tmp", link_to_a_device), ("tmp/cache", fifo)],
 )
 def test_places_of_leftovers_that_are_none(repo: Path, below: str, make: Callable[[Path], None]) -> None:
-    """All else is done, and it is said what is not."""
-    reference = linked_copy(repo, repo.with_name("reference"))
-    assert sweep(*PRUNE, f"--repo={reference}").returncode == 0
     shutil.rmtree(repo / below, ignore_errors=True)
     make(repo / below)
-    done = sweep(*PRUNE, f"--repo={repo}")
-    assert done.returncode == 3
-    assert all(line.startswith(f"error: cannot remove {below}") for line in done.stderr.splitlines())
-    assert objects(repo) == objects(reference)
-    # Not even fsck goes without some of them.
-    (repo / below).unlink()
-    (repo / below).mkdir()
-    repositories.fsck(repo)
+    refuses(repo, f"{repo}/{below}")
 
 
 def test_deltas_that_are_odd(repo: Path) -> None:
-    """Of a garbage delta whatever can be removed is removed; nobody waits for it."""
+    """All of a garbage delta goes, as with `ostree`; nobody waits for it, and no symlink is followed."""
     place = repo / "deltas" / "AA"
     place.mkdir(parents=True, exist_ok=True)
-    fine, stuck = place / ("A" * 41), place / (("A" * 41) + "-" + "A" * 43)
-    for delta in (fine, stuck):
+    outside = repo.parent / "outside"
+    outside.mkdir()
+    (outside / "precious").touch()
+    deltas = place / ("A" * 41), place / (("A" * 41) + "-" + "A" * 43)
+    for delta in deltas:
         delta.mkdir()
         os.mkfifo(delta / "superblock")
         (delta / "part\n").symlink_to(repo / "config")
-    (stuck / "directory").mkdir()
+        (delta / "directory" / "below").mkdir(parents=True)
+        (delta / "directory" / "below" / "file").touch()
+        (delta / "directory" / "link").symlink_to(outside)
     os.mkfifo(place / "pipe")
-    done = sweep(*PRUNE, f"--repo={repo}")
-    assert done.returncode == 3
-    assert [line.partition(":")[2].split(":")[0] for line in done.stderr.splitlines()] == [
-        f" cannot remove deltas/AA/{stuck.name}"
-    ]
-    assert not fine.exists()
+    reference = repositories.copy(repo, repo.with_name("reference"))
+    output("ostree", f"--repo={reference}", "prune", "--refs-only", "--depth=0")
+    before = ostree_sweep.prune(repo, refs_only=True, depth=0, dry_run=True)
+    after = ostree_sweep.prune(repo, refs_only=True, depth=0)
+    assert before.deltas_pruned == after.deltas_pruned
+    assert (after.failures, [delta.exists() for delta in deltas]) == ((), [False, False])
+    assert [(reference / delta.relative_to(repo)).exists() for delta in deltas] == [False, False]
     assert (repo / "config").exists()
-
-
-def test_summaries_elsewhere_are_not_ours(repo: Path) -> None:
-    """A symlink on the way to a cache would lead us to delete somebody else's files."""
-    elsewhere = repo.parent / "elsewhere" / "summaries"
-    elsewhere.mkdir(parents=True)
-    (elsewhere / "precious").touch()
-    shutil.rmtree(repo / "tmp" / "cache", ignore_errors=True)
-    (repo / "tmp" / "cache").symlink_to(elsewhere.parent)
-    done = sweep(*PRUNE, f"--repo={repo}")
-    assert done.returncode == 3
-    assert "cannot remove tmp/cache/summaries" in done.stderr
-    assert (elsewhere / "precious").exists()
+    assert (outside / "precious").exists()
 
 
 @pytest.mark.parametrize("kind", ["fifo", "link"])
@@ -379,13 +363,9 @@ def test_lock_files_that_are_none(repo: Path, make: Callable[[Path], None]) -> N
     before = objects(repo)
     assert sweep(*PRUNE, f"--repo={repo}", "--dry-run").returncode == 0
     done = sweep(*PRUNE, f"--repo={repo}")
-    if make is fifo:
-        # It can be locked as well as any file.
-        assert (done.returncode, done.stderr) == (0, "")
-    else:
-        assert done.returncode == 1
-        assert done.stderr.startswith(f"error: {repo}/.lock: ")
-        assert objects(repo) == before
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: {repo}/.lock: ")
+    assert objects(repo) == before
 
 
 @pytest.fixture
