@@ -13,7 +13,7 @@ use crate::repo::config::Mode;
 use crate::repo::listing::each_entry;
 use crate::repo::object::{Checksum, ObjectName, ObjectType};
 use crate::repo::variant::{self, Child};
-use crate::repo::{commitpartial_path, Repo};
+use crate::repo::{partial_mark, Repo};
 use crate::workers::Crew;
 
 /// The modes that libostree writes.
@@ -95,12 +95,12 @@ impl TestRepo {
 
     /// Marks a commit as partial.
     pub fn mark_partial(&self, commit: Checksum) {
-        std::fs::write(self.path().join(commitpartial_path(&commit)), "").unwrap();
+        std::fs::write(self.path().join("state").join(partial_mark(&commit)), "").unwrap();
     }
 
     /// Removes that mark.
     pub fn unmark_partial(&self, commit: Checksum) {
-        rustix::fs::unlink(self.path().join(commitpartial_path(&commit))).unwrap();
+        rustix::fs::unlink(self.path().join("state").join(partial_mark(&commit))).unwrap();
     }
 
     /// The dirtree of a directory of a commit.

@@ -194,11 +194,12 @@ CORRUPT = [
     empty_ref,
     ref_is_a_fifo,
     alias_of_nothing,
+    ref_is_a_loop,
     remote_ref_with_a_word,
     mirrored_ref_with_a_word,
 ]
 UNSUPPORTED = [wrong_mode, config_is_garbage]
-UNREADABLE = [ref_is_a_loop, no_refs]
+UNREADABLE = [no_refs]
 
 
 @pytest.mark.parametrize("dry_run", [False, True])

@@ -1,6 +1,9 @@
 use std::path::PathBuf;
 
+use rustix::fs::AtFlags;
+
 use super::*;
+use crate::repo::object::directory_name;
 use crate::test_repo::{with_crew, TestRepo};
 
 #[test]
@@ -155,4 +158,14 @@ fn a_stamp_that_lies_ahead_is_not_waited_for() {
     utimensat(CWD, directory(&files, 7), &times, AtFlags::empty()).unwrap();
     census.settle(&repo, &[7]).unwrap();
     assert_eq!(census.directories[7], Known::Nothing);
+}
+
+#[test]
+fn a_commit_behind_a_symlink_is_new() {
+    let files = TestRepo::new("bare");
+    let elsewhere = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink(elsewhere.path(), directory(&files, 7)).unwrap();
+    let (repo, mut census) = settled(&files, 7);
+    add(&files, Checksum([7; 32]));
+    assert_eq!(update(&mut census, &repo), [Checksum([7; 32])], "the symlink's own stamp never changes");
 }
