@@ -47,7 +47,7 @@ fn what_can_not_be_listed_is_an_error() {
     for (name, is_required) in [("heads", true), ("remotes", true), ("mirrors", false)] {
         let files = TestRepo::new("bare");
         let path = files.path().join("refs").join(name);
-        let list = || list(&files.open(), &Control::new());
+        let list = || Repo::open(&files.path()).and_then(|repo| list(&repo, &Control::new()));
         std::fs::create_dir_all(&path).unwrap();
         std::fs::rename(&path, files.path().join("aside")).unwrap();
         assert_eq!(list().is_err(), is_required, "{name}");

@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::repo::object::loose_path;
 use crate::repo::Repo;
 use crate::test_repo::{with_crew, TestRepo};
 
@@ -111,7 +112,7 @@ fn a_mark_goes_with_its_commit_unless_a_pull_has_it_staged() {
     std::fs::create_dir_all(at.parent().unwrap()).unwrap();
     std::fs::write(at, "").unwrap();
     with_context(&files.open(), |context| sweep.remove_partial_marks(context, &all).unwrap());
-    let is_marked = |commit: &Checksum| files.path().join(commitpartial_path(commit)).exists();
+    let is_marked = |commit: &Checksum| files.path().join("state").join(partial_mark(commit)).exists();
     assert_eq!(all.iter().map(is_marked).collect::<Vec<_>>(), [true, false, true]);
     assert!(sweep.report.failures.is_empty(), "{kept}");
 }

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use super::*;
 use crate::test_repo::{with_crew, TestRepo};
 
@@ -32,16 +34,17 @@ fn a_delta_whose_superblock_can_not_be_deleted_stays_whole() {
             listed.count()
         };
         let before = entries();
+        let later = Some(Instant::now() + Duration::from_secs(60));
         rustix::fs::unlink(delta.join("superblock")).unwrap();
         std::fs::create_dir(delta.join("superblock")).unwrap();
-        deltas.run(context, &LiveSet::default(), &mut report, None).unwrap();
+        deltas.run(context, &LiveSet::default(), &mut report, later).unwrap();
         assert_eq!(entries(), before);
         assert_eq!(report.failures.len(), 1);
 
         // Without a superblock it is the rest of one that was cut off.
         rustix::fs::rmdir(delta.join("superblock")).unwrap();
         let mut deltas = Deltas::list(context, &mut report).unwrap();
-        deltas.run(context, &LiveSet::default(), &mut report, None).unwrap();
+        deltas.run(context, &LiveSet::default(), &mut report, later).unwrap();
         assert!(!delta.exists());
     });
 }
