@@ -16,6 +16,8 @@ CARGO_FUZZ = 0.13.1
 FUZZ_SECONDS = 60
 DIST = dist
 SHARE = $(DIST)/share
+# What type checkers know of the public interface.
+TYPES = target/types.txt
 SUDO = $(if $(filter 0,$(shell id -u)),,sudo)
 
 # What the wheel links statically.
@@ -135,6 +137,8 @@ lint: build ## check format, lints and types
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/stubtest ostree_sweep._core
+	@PATH=$(CURDIR)/$(BIN):$$PATH basedpyright --ignoreexternal --verifytypes ostree_sweep >$(TYPES) || \
+		{ cat $(TYPES); exit 1; }
 
 # Apart from `lint`, as what was right yesterday may be wrong today.
 advisories: build ## look the crates up in RustSec's database, over the network

@@ -1,15 +1,17 @@
 """Clean up after OSTree updates, and prune OSTree repositories.
 
->>> from ostree_sweep import auto_cleanup
+>>> from ostree_sweep import auto_cleanup, request_cleanup
+>>> note = request_cleanup()  # doctest: +SKIP
 >>> report = auto_cleanup()  # doctest: +SKIP
 
-The same calls, awaitable, are in `ostree_sweep.aio`; the note that cleanup is due is `ostree_sweep.stamp`.
+`ostree_sweep.aio` has the same calls, awaitable. `ostree_sweep.errors` tells what each error carries.
 """
 
 from __future__ import annotations
 
 TYPE_CHECKING = False  # `typing` takes a quarter of the time that Python takes to start
 if TYPE_CHECKING:
+    from . import aio
     from .api import apply, auto_cleanup, cleanup, plan, prune
     from .cancellation import Cancellable, CancellationToken
     from .errors import (
@@ -23,10 +25,14 @@ if TYPE_CHECKING:
         UnsupportedRepoError,
     )
     from .plans import Dropped, ObjectTotal, PlanRoot, PrunePlan
-    from .progress import Progress
+    from .progress import Phase, Progress
     from .reports import CleanupReport, Failure, ObjectTally, PrunedItem, PruneReport
     from .retention import Keep, Policy
+    from .stamp import StampNote, request_cleanup
     from .views import Explanation, Holder, Usage, Way, usage, why
+    from .work import Impact
+
+    __version__: str
 
 __all__ = [
     "Cancellable",
@@ -37,6 +43,7 @@ __all__ = [
     "Explanation",
     "Failure",
     "Holder",
+    "Impact",
     "Keep",
     "LockTimeoutError",
     "NotARepoError",
@@ -45,6 +52,7 @@ __all__ = [
     "OperationCancelled",
     "OstreeSweepError",
     "PartialCleanupError",
+    "Phase",
     "PlanRoot",
     "Policy",
     "Progress",
@@ -52,14 +60,17 @@ __all__ = [
     "PruneReport",
     "PrunedItem",
     "StalePlanError",
+    "StampNote",
     "UnsupportedRepoError",
     "Usage",
     "Way",
+    "aio",
     "apply",
     "auto_cleanup",
     "cleanup",
     "plan",
     "prune",
+    "request_cleanup",
     "usage",
     "why",
 ]
@@ -74,6 +85,7 @@ _MODULES = {
     "Explanation": "views",
     "Failure": "reports",
     "Holder": "views",
+    "Impact": "work",
     "Keep": "retention",
     "LockTimeoutError": "errors",
     "NotARepoError": "errors",
@@ -82,6 +94,7 @@ _MODULES = {
     "OperationCancelled": "errors",
     "OstreeSweepError": "errors",
     "PartialCleanupError": "errors",
+    "Phase": "progress",
     "PlanRoot": "plans",
     "Policy": "retention",
     "Progress": "progress",
@@ -89,6 +102,7 @@ _MODULES = {
     "PruneReport": "reports",
     "PrunedItem": "reports",
     "StalePlanError": "errors",
+    "StampNote": "stamp",
     "UnsupportedRepoError": "errors",
     "Usage": "views",
     "Way": "views",
@@ -97,18 +111,25 @@ _MODULES = {
     "cleanup": "api",
     "plan": "api",
     "prune": "api",
+    "request_cleanup": "stamp",
     "usage": "views",
     "why": "views",
 }
 
 
 def __getattr__(name: str) -> object:
-    if name not in _MODULES:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("ostree-sweep")
+    if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
+    if name == "aio":
+        return import_module(".aio", __name__)
     return getattr(import_module(f".{_MODULES[name]}", __name__), name)
 
 
 def __dir__() -> list[str]:
-    return __all__
+    return [*__all__, "__version__"]

@@ -21,8 +21,9 @@ __all__ = [
     "why",
 ]
 
+_Phase: TypeAlias = Literal["lock", "paused", "deployments", "roots", "crawl", "sweep", "done"]
 _StrPath: TypeAlias = str | PathLike[str]
-_ProgressFn: TypeAlias = Callable[[str, int, int | None, int], object]
+_ProgressFn: TypeAlias = Callable[[_Phase, int, int | None, int], object]
 
 class _Tally(TypedDict):
     total: int

@@ -1,35 +1,19 @@
 """The package's calls. Each blocks until its work is done, with the GIL released.
 
-Common arguments:
-    impact: how much other work on the machine may feel: "idle", "balanced" or "full".
-    jobs: worker threads; None: as suits the impact.
-    unlinks_per_s: delete at most so many files a second; None: as many as go.
-    time_budget_s: stop after so many seconds, waits for locks and pauses included; `unfinished` says so then.
-    lock_timeout_s: for how many seconds to wait for a lock that another process holds. None: the repository's
-        `core.lock-timeout-secs`; 0: not at all; negative: for ever.
-    lock_slice_s: for how many seconds to hold a lock in one go, about, and keep others waiting.
-    cancellable: asked about every 50 ms whether to stop, and whether to pause if it has an `is_paused`.
-    progress: called at most ten times a second, and once at the end for sure.
-
-What a callback or a signal handler raises stops the work as a cancellation does, and goes through then.
-
-Common errors:
-    NotARepoError, UnsupportedRepoError, CorruptRepoError: the repository isn't fit; nothing is deleted.
-    LockTimeoutError: another process kept a lock.
-    OperationCancelled: the cancellable said so; `report` has what was done before.
-    PartialCleanupError: done, but for the items that `report.failures` names.
-    OSError: input/output failed.
-    ValueError: an argument makes no sense.
+What they have in common, arguments and errors, is described in `work`.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Collection, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Callable, TypeVar
+from typing import TYPE_CHECKING, Callable, Optional, TypeVar, Union
 
 from . import checks, log
+from .cancellation import Cancellable
+from .described import described
 from .errors import StalePlanError
 from .plans import PlanPlaces, PrunePlan, prune_plan
 from .progress import Progress, ProgressCallback
@@ -42,40 +26,36 @@ from .reports import (
     not_needed,
     prune_report,
 )
-from .retention import core_retention
+from .retention import Date, Policy, core_retention
 from .stamp import CleanupStamp
-from .work import complete, effort_of, run
+from .work import Impact, StrPath, complete, effort_of, run
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
-
-    from typing_extensions import Unpack
-
     from ._core import Plan
     from ._core import _Effort as Effort
-    from .cancellation import Cancellable
-    from .retention import Date, Policy, RetentionOptions
+    from .retention import RetentionOptions
     from .stamp import StampSnapshot
 
 _Report = TypeVar("_Report", bound=PruneReport)
 
 
+@described
 def auto_cleanup(
-    sysroot: str | os.PathLike[str] = "/",
+    sysroot: StrPath = "/",
     *,
-    stamp: str | os.PathLike[str] | None = None,
+    stamp: Optional[StrPath] = None,
     container_layers: bool = False,
-    max_freed: int | None = None,
+    max_freed: Optional[int] = None,
     dry_run: bool = False,
-    impact: str = "idle",
-    jobs: int | None = None,
-    unlinks_per_s: int | None = None,
-    time_budget_s: float | None = None,
-    lock_timeout_s: float | None = None,
+    impact: Impact = "idle",
+    jobs: Optional[int] = None,
+    unlinks_per_s: Optional[int] = None,
+    time_budget_s: Optional[float] = None,
+    lock_timeout_s: Optional[float] = None,
     lock_slice_s: float = 0.1,
-    items: Callable[[PrunedItem], object] | None = None,
-    cancellable: Cancellable | None = None,
-    progress: ProgressCallback | None = None,
+    items: Optional[Callable[[PrunedItem], object]] = None,
+    cancellable: Optional[Cancellable] = None,
+    progress: Optional[ProgressCallback] = None,
 ) -> CleanupReport:
     """Cleans a sysroot up if a stamp asks for it, and removes that stamp once all is done.
 
@@ -93,10 +73,11 @@ def auto_cleanup(
         dry_run: delete nothing, take no exclusive lock, and report what would be done.
         items: called with each item that goes, or would go, from the repository, and why.
         impact, jobs, unlinks_per_s, time_budget_s, lock_timeout_s, lock_slice_s, cancellable, progress: see
-            the module.
+            `work`.
 
     Raises:
-        OSError, OstreeSweepError, ValueError: see the module.
+        NotARepoError, UnsupportedRepoError, CorruptRepoError, LockTimeoutError, OperationCancelled,
+            PartialCleanupError, OstreeSweepError, OSError, TypeError, ValueError: see `work`.
     """
     effort = effort_of(impact, jobs, unlinks_per_s, time_budget_s, lock_timeout_s, lock_slice_s)
     checks.callbacks(cancellable, progress, items)
@@ -123,22 +104,23 @@ def auto_cleanup(
     )
 
 
+@described
 def cleanup(
-    sysroot: str | os.PathLike[str] = "/",
+    sysroot: StrPath = "/",
     *,
-    stamp: str | os.PathLike[str] | None = None,
+    stamp: Optional[StrPath] = None,
     container_layers: bool = False,
-    max_freed: int | None = None,
+    max_freed: Optional[int] = None,
     dry_run: bool = False,
-    impact: str = "balanced",
-    jobs: int | None = None,
-    unlinks_per_s: int | None = None,
-    time_budget_s: float | None = None,
-    lock_timeout_s: float | None = None,
+    impact: Impact = "balanced",
+    jobs: Optional[int] = None,
+    unlinks_per_s: Optional[int] = None,
+    time_budget_s: Optional[float] = None,
+    lock_timeout_s: Optional[float] = None,
     lock_slice_s: float = 0.1,
-    items: Callable[[PrunedItem], object] | None = None,
-    cancellable: Cancellable | None = None,
-    progress: ProgressCallback | None = None,
+    items: Optional[Callable[[PrunedItem], object]] = None,
+    cancellable: Optional[Cancellable] = None,
+    progress: Optional[ProgressCallback] = None,
 ) -> CleanupReport:
     """Cleans a sysroot up: what `ostree admin cleanup` does. A stamp is removed as in `auto_cleanup`.
 
@@ -154,10 +136,11 @@ def cleanup(
         dry_run: delete nothing, take no exclusive lock, and report what would be done.
         items: called with each item that goes, or would go, from the repository, and why.
         impact, jobs, unlinks_per_s, time_budget_s, lock_timeout_s, lock_slice_s, cancellable, progress: see
-            the module.
+            `work`.
 
     Raises:
-        OSError, OstreeSweepError, ValueError: see the module.
+        NotARepoError, UnsupportedRepoError, CorruptRepoError, LockTimeoutError, OperationCancelled,
+            PartialCleanupError, OstreeSweepError, OSError, TypeError, ValueError: see `work`.
     """
     effort = effort_of(impact, jobs, unlinks_per_s, time_budget_s, lock_timeout_s, lock_slice_s)
     checks.callbacks(cancellable, progress, items)
@@ -179,17 +162,28 @@ def cleanup(
     )
 
 
+@described
 def plan(
-    sysroot: str | os.PathLike[str] = "/",
+    sysroot: StrPath = "/",
     *,
-    repo: str | os.PathLike[str] | None = None,
-    output: str | os.PathLike[str] | None = None,
-    impact: str = "idle",
-    jobs: int | None = None,
-    lock_timeout_s: float | None = None,
-    cancellable: Cancellable | None = None,
-    progress: ProgressCallback | None = None,
-    **retention: Unpack[RetentionOptions],
+    repo: Optional[StrPath] = None,
+    output: Optional[StrPath] = None,
+    refs_only: bool = False,
+    depth: int = -1,
+    commit_only: bool = False,
+    keep_younger_than: Optional[Date] = None,
+    retain_branch_depth: Optional[Mapping[str, int]] = None,
+    only_branches: Collection[str] = (),
+    exclude_refs: Collection[str] = (),
+    protect_commits: Collection[str] = (),
+    keep_unreferenced_younger_than: Optional[Date] = None,
+    policy: Optional[Policy] = None,
+    strict: bool = True,
+    impact: Impact = "idle",
+    jobs: Optional[int] = None,
+    lock_timeout_s: Optional[float] = None,
+    cancellable: Optional[Cancellable] = None,
+    progress: Optional[ProgressCallback] = None,
 ) -> PrunePlan:
     """Works out what will have to go, so that it can be deleted later without a crawl.
 
@@ -201,21 +195,37 @@ def plan(
         repo: plan a prune of this repository instead.
         output: the file to keep the plan in. None: a sysroot's own place, from which `auto_cleanup` takes
             it; a repository's is not kept then.
-        retention: for a repository, what `prune` takes from `refs_only` to `policy`.
-        impact, jobs, lock_timeout_s, cancellable, progress: see the module.
+        refs_only, depth, commit_only, keep_younger_than, retain_branch_depth, only_branches, exclude_refs,
+            protect_commits, keep_unreferenced_younger_than, policy, strict: for a repository, as in `prune`.
+        impact, jobs, lock_timeout_s, cancellable, progress: see `work`.
 
     Raises:
-        OSError, OstreeSweepError, ValueError: see the module.
+        NotARepoError, UnsupportedRepoError, CorruptRepoError, LockTimeoutError, OperationCancelled,
+            OstreeSweepError, OSError, TypeError, ValueError: see `work`.
     """
     effort = effort_of(impact, jobs, lock_timeout_s=lock_timeout_s)
     root, file = checks.path("sysroot", sysroot), checks.optional_path("output", output)
+    options: RetentionOptions = {
+        "refs_only": refs_only,
+        "depth": depth,
+        "commit_only": commit_only,
+        "keep_younger_than": keep_younger_than,
+        "retain_branch_depth": {} if retain_branch_depth is None else retain_branch_depth,
+        "only_branches": only_branches,
+        "exclude_refs": exclude_refs,
+        "protect_commits": protect_commits,
+        "keep_unreferenced_younger_than": keep_unreferenced_younger_than,
+        "policy": policy,
+        "strict": strict,
+    }
+    retention = core_retention(**options)
     from . import core
 
     if repo is not None:
         place = os.path.abspath(checks.path("repo", repo))
-        work = partial(core.plan_repo, place, retention=core_retention(**retention), effort=effort)
-    elif retention:
-        raise ValueError(f"{next(iter(retention))} needs repo: a sysroot's deployments say what is kept")
+        work = partial(core.plan_repo, place, retention=retention, effort=effort)
+    elif retention != core_retention():
+        raise ValueError("what to keep needs repo: of a sysroot, the deployments say it")
     else:
         work = partial(core.plan_sysroot, os.path.abspath(root), effort=effort)
 
@@ -231,21 +241,22 @@ def plan(
     return run(work, kept, cancellable, progress)
 
 
+@described
 def apply(
-    plan: PrunePlan | str | os.PathLike[str],
+    plan: Union[PrunePlan, StrPath],
     *,
-    sysroot: str | os.PathLike[str] | None = None,
-    stamp: str | os.PathLike[str] | None = None,
-    max_freed: int | None = None,
+    sysroot: Optional[StrPath] = None,
+    stamp: Optional[StrPath] = None,
+    max_freed: Optional[int] = None,
     dry_run: bool = False,
-    impact: str = "balanced",
-    jobs: int | None = None,
-    unlinks_per_s: int | None = None,
-    time_budget_s: float | None = None,
-    lock_timeout_s: float | None = None,
+    impact: Impact = "balanced",
+    jobs: Optional[int] = None,
+    unlinks_per_s: Optional[int] = None,
+    time_budget_s: Optional[float] = None,
+    lock_timeout_s: Optional[float] = None,
     lock_slice_s: float = 0.1,
-    cancellable: Cancellable | None = None,
-    progress: ProgressCallback | None = None,
+    cancellable: Optional[Cancellable] = None,
+    progress: Optional[ProgressCallback] = None,
 ) -> PruneReport:
     """Deletes by a plan what is on it, is still unreachable, and is still the same file.
 
@@ -260,11 +271,12 @@ def apply(
         max_freed: stop when this many bytes are freed. Not for dry runs.
         dry_run: delete nothing, take no exclusive lock, and report what would be done.
         impact, jobs, unlinks_per_s, time_budget_s, lock_timeout_s, lock_slice_s, cancellable, progress: see
-            the module.
+            `work`.
 
     Raises:
         StalePlanError: the plan is damaged, not to be trusted, or was made for another repository.
-        OSError, OstreeSweepError, ValueError: see the module.
+        NotARepoError, UnsupportedRepoError, CorruptRepoError, LockTimeoutError, OperationCancelled,
+            PartialCleanupError, OstreeSweepError, OSError, TypeError, ValueError: see `work`.
     """
     effort = effort_of(impact, jobs, unlinks_per_s, time_budget_s, lock_timeout_s, lock_slice_s)
     checks.callbacks(cancellable, progress)
@@ -303,33 +315,34 @@ def apply(
     return _logged(run(work, prune_report, cancellable, progress), found.repo)
 
 
+@described
 def prune(
-    repo: str | os.PathLike[str],
+    repo: StrPath,
     *,
     refs_only: bool = False,
     depth: int = -1,
     commit_only: bool = False,
-    keep_younger_than: Date | None = None,
-    retain_branch_depth: Mapping[str, int] | None = None,
+    keep_younger_than: Optional[Date] = None,
+    retain_branch_depth: Optional[Mapping[str, int]] = None,
     only_branches: Collection[str] = (),
     exclude_refs: Collection[str] = (),
     protect_commits: Collection[str] = (),
-    keep_unreferenced_younger_than: Date | None = None,
-    policy: Policy | None = None,
+    keep_unreferenced_younger_than: Optional[Date] = None,
+    policy: Optional[Policy] = None,
     strict: bool = True,
-    delete_commit: str | None = None,
+    delete_commit: Optional[str] = None,
     static_deltas_only: bool = False,
-    max_freed: int | None = None,
+    max_freed: Optional[int] = None,
     dry_run: bool = False,
-    impact: str = "full",
-    jobs: int | None = None,
-    unlinks_per_s: int | None = None,
-    time_budget_s: float | None = None,
-    lock_timeout_s: float | None = None,
+    impact: Impact = "full",
+    jobs: Optional[int] = None,
+    unlinks_per_s: Optional[int] = None,
+    time_budget_s: Optional[float] = None,
+    lock_timeout_s: Optional[float] = None,
     lock_slice_s: float = 0.1,
-    items: Callable[[PrunedItem], object] | None = None,
-    cancellable: Cancellable | None = None,
-    progress: ProgressCallback | None = None,
+    items: Optional[Callable[[PrunedItem], object]] = None,
+    cancellable: Optional[Cancellable] = None,
+    progress: Optional[ProgressCallback] = None,
 ) -> PruneReport:
     """Deletes a repository's unreachable objects: what `ostree prune` does, with its options and some more.
 
@@ -358,10 +371,11 @@ def prune(
         dry_run: delete nothing, take no exclusive lock, and report what would be done.
         items: called with each item that goes, or would go, and why.
         impact, jobs, unlinks_per_s, time_budget_s, lock_timeout_s, lock_slice_s, cancellable, progress: see
-            the module.
+            `work`.
 
     Raises:
-        OSError, OstreeSweepError, ValueError: see the module.
+        NotARepoError, UnsupportedRepoError, CorruptRepoError, LockTimeoutError, OperationCancelled,
+            PartialCleanupError, OstreeSweepError, OSError, TypeError, ValueError: see `work`.
     """
     effort = effort_of(impact, jobs, unlinks_per_s, time_budget_s, lock_timeout_s, lock_slice_s)
     checks.callbacks(cancellable, progress, items)
@@ -401,20 +415,20 @@ def prune(
     return _logged(run(work, prune_report, cancellable, progress, items), place)
 
 
-def _check_bounds(max_freed: int | None, dry_run: bool) -> None:
+def _check_bounds(max_freed: Optional[int], dry_run: bool) -> None:
     checks.optional_whole("max_freed", max_freed, 0, 2**64 - 1)
     checks.flag("dry_run", dry_run)
     if max_freed is not None and dry_run:
         raise ValueError("max_freed can't be combined with dry_run")
 
 
-def _stamp(sysroot: str | os.PathLike[str], path: str | os.PathLike[str] | None) -> CleanupStamp:
+def _stamp(sysroot: StrPath, path: Optional[StrPath]) -> CleanupStamp:
     """The stamp of a sysroot that is one, wherever that stamp is."""
     own = CleanupStamp.for_sysroot(checks.path("sysroot", sysroot))
     return own if path is None else CleanupStamp(checks.path("stamp", path))
 
 
-def _own_plan(places: PlanPlaces) -> tuple[Plan | None, str | None]:
+def _own_plan(places: PlanPlaces) -> tuple[Optional[Plan], Optional[str]]:
     """The plan that a sysroot keeps, or why it can't be used."""
     path = places.find()
     if path is None:
@@ -428,20 +442,20 @@ def _own_plan(places: PlanPlaces) -> tuple[Plan | None, str | None]:
 
 
 def _clean_up(
-    sysroot: str | os.PathLike[str],
-    plan: Plan | None,
-    plan_refused: str | None,
+    sysroot: StrPath,
+    plan: Optional[Plan],
+    plan_refused: Optional[str],
     known: Mapping[str, tuple[int, int, int]],
     *,
     must_cover: bool,
     container_layers: bool,
-    stamp: str | os.PathLike[str] | None,
-    max_freed: int | None,
+    stamp: Optional[StrPath],
+    max_freed: Optional[int],
     dry_run: bool,
     effort: Effort,
-    items: Callable[[PrunedItem], object] | None = None,
-    cancellable: Cancellable | None,
-    progress: ProgressCallback | None,
+    items: Optional[Callable[[PrunedItem], object]] = None,
+    cancellable: Optional[Cancellable],
+    progress: Optional[ProgressCallback],
 ) -> CleanupReport:
     """Cleans up, by the plan if there is one; when all is done, removes the stamp and the own plan.
 
@@ -471,7 +485,7 @@ def _clean_up(
     return _logged(report, sysroot)
 
 
-def _logged(report: _Report, path: str | os.PathLike[str]) -> _Report:
+def _logged(report: _Report, path: StrPath) -> _Report:
     """Logs what was done, and returns the report if nothing was left behind."""
     if report.plan_refused is not None:
         log.info("the plan was not used: %s", report.plan_refused)

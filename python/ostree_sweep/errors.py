@@ -20,10 +20,9 @@ A `LockTimeoutError` is no `TimeoutError`: that is what `asyncio.wait_for` raise
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Optional
 
-if TYPE_CHECKING:
-    from .reports import PruneReport
+from .reports import PruneReport
 
 
 class OstreeSweepError(Exception):
@@ -33,7 +32,7 @@ class OstreeSweepError(Exception):
         report: what was done before the error, by a cleanup a `CleanupReport`; None: nothing was deleted.
     """
 
-    report: PruneReport | None = None
+    report: Optional[PruneReport] = None
 
 
 class NotARepoError(OstreeSweepError, FileNotFoundError):
@@ -113,7 +112,7 @@ class OperationCancelled(OstreeSweepError):  # noqa: N818 - named for what happe
             anything could be deleted.
     """
 
-    def __init__(self, report: PruneReport | None = None) -> None:
+    def __init__(self, report: Optional[PruneReport] = None) -> None:
         super().__init__(report)
         self.report = report
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Optional, Union
 
 from . import log
 from .frozen import Data, FrozenDict
@@ -14,8 +15,6 @@ from .places import physical_root
 from .writable import run_writable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from ._core import Plan, _PlanSummary
 
 _RUNTIME_PLACE = "/run/ostree-sweep/plan"
@@ -78,16 +77,16 @@ class PrunePlan(Data):
         by_type: what is to go, by type of object as in `PruneReport`.
     """
 
-    path: str | None
+    path: Optional[str]
     made_at: int
-    sysroot: str | None
+    sysroot: Optional[str]
     repo: str
     roots: tuple[PlanRoot, ...]
     dropped: tuple[Dropped, ...]
     by_type: Mapping[str, ObjectTotal]
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> PrunePlan:
+    def load(cls, path: Union[str, os.PathLike[str]]) -> PrunePlan:
         """Reads a plan's file.
 
         Raises:
@@ -113,7 +112,7 @@ class PrunePlan(Data):
         return sum(total.bytes for total in self.by_type.values())
 
 
-def prune_plan(summary: _PlanSummary, path: str | None) -> PrunePlan:
+def prune_plan(summary: _PlanSummary, path: Optional[str]) -> PrunePlan:
     """The core's summary of a plan as ours."""
     return PrunePlan(
         path=path,
@@ -134,7 +133,7 @@ def prune_plan(summary: _PlanSummary, path: str | None) -> PrunePlan:
     )
 
 
-def object_names(path: str | os.PathLike[str]) -> list[str]:
+def object_names(path: Union[str, os.PathLike[str]]) -> list[str]:
     """The names of all objects that the plan in a file would delete, as `CHECKSUM.TYPE`.
 
     Raises:
@@ -152,13 +151,13 @@ class PlanPlaces:
     another copy below `/run`, for who applies it at shutdown.
     """
 
-    def __init__(self, sysroot: str | os.PathLike[str]) -> None:
+    def __init__(self, sysroot: Union[str, os.PathLike[str]]) -> None:
         self._physical = physical_root(sysroot)
         is_running = os.path.samefile(sysroot, "/")
         lasting = os.path.join(self._physical, "ostree/sweep.plan")
         self.paths: tuple[str, ...] = (_RUNTIME_PLACE, lasting) if is_running else (lasting,)
 
-    def find(self) -> str | None:
+    def find(self) -> Optional[str]:
         """The first that is there."""
         return next((path for path in self.paths if os.path.lexists(path)), None)
 

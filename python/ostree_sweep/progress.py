@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Callable
+from typing import Callable, Literal, Optional
 
 # Nine at even distances leave room in any second for the last one.
 _INTERVAL_S = 1 / 9
+
+
+Phase = Literal["lock", "paused", "deployments", "roots", "crawl", "sweep", "done"]
+"""What work is busy with."""
 
 
 @dataclass(frozen=True)
@@ -21,9 +25,9 @@ class Progress:
         bytes_freed: bytes freed since the work began.
     """
 
-    phase: str
+    phase: Phase
     done: int
-    total: int | None
+    total: Optional[int]
     bytes_freed: int
 
 
@@ -39,9 +43,9 @@ class Throttle:
     def __init__(self, callback: ProgressCallback) -> None:
         self._callback = callback
         self._next_s = 0.0
-        self._pending: Progress | None = None
+        self._pending: Optional[Progress] = None
 
-    def __call__(self, phase: str, done: int, total: int | None, bytes_freed: int) -> None:
+    def __call__(self, phase: Phase, done: int, total: Optional[int], bytes_freed: int) -> None:
         """Takes the core's progress, and passes it on if it's time to."""
         self._pending = Progress(phase, done, total, bytes_freed)
         if time.monotonic() >= self._next_s:

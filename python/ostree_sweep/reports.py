@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Optional
 
 from .frozen import Data, FrozenDict
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from ._core import _PruneReport
 
 _OBJECT_TYPES = (
@@ -98,8 +97,8 @@ class PruneReport(Data):
     deltas_pruned: int
     delta_indexes_pruned: int
     by_plan: bool
-    plan_refused: str | None
-    unfinished: str | None
+    plan_refused: Optional[str]
+    unfinished: Optional[str]
     warnings: tuple[str, ...]
     failures: tuple[Failure, ...]
     exclusive_lock_longest_s: float

@@ -28,14 +28,15 @@ import dataclasses
 import datetime as dt
 import os
 import sys
+from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, Callable, Union
+from typing import TYPE_CHECKING, Any, Callable, Optional, Union
 
 from . import checks
 from .frozen import FrozenDict
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection
     from typing import TypedDict
 
     from typing_extensions import Unpack
@@ -47,6 +48,8 @@ ALL = -1
 
 Date = Union[str, int, float, dt.datetime]
 """A point in time: text as GNU `date` reads it, seconds since 1970, or a `datetime` (naive: local time)."""
+
+_Kept = tuple[int, Optional[int]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +63,7 @@ class Keep:
     """
 
     depth: int = ALL
-    younger_than: Date | None = None
+    younger_than: Optional[Date] = None
     optional: bool = False
 
     def __post_init__(self) -> None:
@@ -70,7 +73,7 @@ class Keep:
         if self.younger_than is not None:
             seconds(self.younger_than)
 
-    def as_tuple(self) -> tuple[int, int | None]:
+    def as_tuple(self) -> _Kept:
         """The form that the core takes: `(depth, seconds since 1970)`.
 
         Raises:
@@ -89,7 +92,7 @@ class Policy:
     """
 
     refs: Mapping[str, Keep]
-    default: Keep | None = None
+    default: Optional[Keep] = None
 
     def __post_init__(self) -> None:
         checks.by_ref("refs", self.refs, partial(checks.instance, kind=Keep))
@@ -99,7 +102,7 @@ class Policy:
 
     def as_tuple(
         self,
-    ) -> tuple[list[tuple[str, tuple[int, int | None], bool]], tuple[int, int | None] | None]:
+    ) -> tuple[list[tuple[str, _Kept, bool]], Optional[_Kept]]:
         """The form that the core takes: `(pattern, keep, optional)` for each rule, and the default.
 
         Raises:
@@ -109,7 +112,7 @@ class Policy:
         return rules, None if self.default is None else self.default.as_tuple()
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Policy:
+    def load(cls, path: Union[str, os.PathLike[str]]) -> Policy:
         """Reads a policy file.
 
         Raises:
@@ -196,13 +199,13 @@ if TYPE_CHECKING:
         refs_only: bool
         depth: int
         commit_only: bool
-        keep_younger_than: Date | None
+        keep_younger_than: Optional[Date]
         retain_branch_depth: Mapping[str, int]
         only_branches: Collection[str]
         exclude_refs: Collection[str]
         protect_commits: Collection[str]
-        keep_unreferenced_younger_than: Date | None
-        policy: Policy | None
+        keep_unreferenced_younger_than: Optional[Date]
+        policy: Optional[Policy]
         strict: bool
 
 

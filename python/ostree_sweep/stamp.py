@@ -15,16 +15,15 @@ import os
 import re
 import stat
 import time
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any, Optional, Union
 
-from . import log
+from . import checks, log
+from .errors import OstreeSweepError
 from .places import physical_root, stamp_path
 from .writable import run_writable
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
 
 _VERSION = 1
 _MAX_BYTES = 64 * 1024
@@ -49,7 +48,7 @@ class StampNote:
     """
 
     version: int
-    boot_id: str | None
+    boot_id: Optional[str]
     time: str
     deployed: tuple[str, ...]
 
@@ -65,12 +64,39 @@ class StampSnapshot:
     content: bytes
 
     @property
-    def note(self) -> StampNote | None:
+    def note(self) -> Optional[StampNote]:
         """Who asked; None for an empty stamp, and for what isn't ours."""
         try:
             return _parse(json.loads(self.content))
         except (ValueError, TypeError, KeyError, RecursionError):
             return None
+
+
+def request_cleanup(sysroot: Union[str, os.PathLike[str]] = "/") -> StampNote:
+    """Notes durably that a sysroot is due for a cleanup, which `auto_cleanup` then does.
+
+    What `ostree-sweep stamp` does. It takes no lock, and replaces an older stamp.
+
+    Args:
+        sysroot: a physical root, or the root of a booted deployment.
+
+    Raises:
+        NotARepoError: the path leads to no sysroot.
+        OSError: the stamp can't be written.
+        TypeError, ValueError: `sysroot` is no path.
+    """
+    stamp = CleanupStamp.for_sysroot(checks.path("sysroot", sysroot))
+    return stamp.request(_deployed(sysroot))
+
+
+def _deployed(sysroot: Union[str, os.PathLike[str]]) -> list[str]:
+    try:
+        from . import core
+
+        return [deployment["checksum"] for deployment in core.status(sysroot)["deployments"]]
+    except (OstreeSweepError, OSError, ImportError):
+        # That a cleanup is due matters more than after what.
+        return []
 
 
 class CleanupStamp:
@@ -80,13 +106,13 @@ class CleanupStamp:
         path: the stamp's path; there need be no file yet.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: Union[str, os.PathLike[str]]) -> None:
         self.path: str = os.fspath(path)
         directory, self._name = os.path.split(self.path)
         self._directory = directory or "."
 
     @classmethod
-    def for_sysroot(cls, sysroot: str | os.PathLike[str] = "/") -> CleanupStamp:
+    def for_sysroot(cls, sysroot: Union[str, os.PathLike[str]] = "/") -> CleanupStamp:
         """The stamp of a sysroot, which is a physical root or the root of a booted deployment.
 
         Raises:
@@ -126,7 +152,7 @@ class CleanupStamp:
             log.info("prepared for a full disk: %s", path)
         return path
 
-    def read(self) -> StampSnapshot | None:
+    def read(self) -> Optional[StampSnapshot]:
         """The stamp as it is; None if there is none.
 
         Raises:
@@ -250,7 +276,7 @@ class CleanupStamp:
 
 
 @contextmanager
-def _opened(name: str, flags: int, directory: int | None = None) -> Iterator[int]:
+def _opened(name: str, flags: int, directory: Optional[int] = None) -> Iterator[int]:
     descriptor = os.open(name, flags | os.O_CLOEXEC, 0o644, dir_fd=directory)
     try:
         yield descriptor
@@ -258,7 +284,7 @@ def _opened(name: str, flags: int, directory: int | None = None) -> Iterator[int
         os.close(descriptor)
 
 
-def _parse(data: Any) -> StampNote | None:  # noqa: ANN401 - JSON can be anything
+def _parse(data: Any) -> Optional[StampNote]:  # noqa: ANN401 - JSON can be anything
     """The note in parsed JSON: it's printed on terminals, so each field must look as we write it."""
     version, boot_id, when, deployed = (data[key] for key in ("version", "boot_id", "time", "deployed"))
     ours = (
@@ -272,7 +298,7 @@ def _parse(data: Any) -> StampNote | None:  # noqa: ANN401 - JSON can be anythin
     return StampNote(version, boot_id, when, tuple(deployed)) if ours else None
 
 
-def _boot_id() -> str | None:
+def _boot_id() -> Optional[str]:
     try:
         with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
             return file.read().strip()

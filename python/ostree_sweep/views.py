@@ -3,18 +3,7 @@
 Roots are those of `prune(refs_only=True)`, every ref with its history; of a sysroot those of a cleanup, every
 deployment, and every ref without its history.
 
-Common arguments:
-    repo: the repository.
-    sysroot: look at this sysroot and its repository instead.
-    depth: how many parents of a ref's commit are kept too; -1: all. For a repository only.
-    lock_timeout_s, cancellable, progress: as in `ostree_sweep.api`.
-
-Common errors:
-    CorruptRepoError: something needed is missing or malformed.
-    LockTimeoutError, OperationCancelled, OstreeSweepError, OSError, ValueError: as in `ostree_sweep.api`.
-
-Locks:
-    The repository's shared lock, all the time, if there is a lock file to open.
+Each call holds the repository's shared lock all the time, if there is a lock file to open.
 """
 
 from __future__ import annotations
@@ -22,19 +11,19 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Optional
 
 from . import checks
+from .cancellation import Cancellable
+from .described import described
 from .frozen import Data
 from .plans import ObjectTotal
-from .retention import core_retention
-from .work import effort_of, run
+from .progress import ProgressCallback
+from .retention import Policy, core_retention
+from .work import StrPath, effort_of, run
 
 if TYPE_CHECKING:
     from ._core import _PolicyCheck, _Usage, _Why
-    from .cancellation import Cancellable
-    from .progress import ProgressCallback
-    from .retention import Policy
 
 
 @dataclass(frozen=True)
@@ -54,7 +43,7 @@ class Holder:
 
     kind: str
     name: str
-    commit: str | None
+    commit: Optional[str]
     refs: tuple[str, ...]
     exclusive: ObjectTotal
     shared: ObjectTotal
@@ -91,7 +80,7 @@ class Way:
     name: str
     commit: str
     generation: int
-    path: str | None
+    path: Optional[str]
 
 
 @dataclass(frozen=True)
@@ -111,8 +100,8 @@ class Explanation(Data):
 
     object: str
     place: str
-    parent: str | None
-    bytes: int | None
+    parent: Optional[str]
+    bytes: Optional[int]
     kept_by: tuple[Way, ...]
     dropped_with: tuple[str, ...]
     beyond_depth_of: tuple[str, ...]
@@ -142,15 +131,15 @@ class RuledRef:
     """
 
     name: str
-    rule: str | None
+    rule: Optional[str]
     depth: int
-    since: int | None
+    since: Optional[int]
     kept: int
     pruned: int
 
 
 @dataclass(frozen=True)
-class PolicyCheck:
+class PolicyCheck(Data):
     """What a prune by a policy does.
 
     Attributes:
@@ -162,47 +151,57 @@ class PolicyCheck:
     pruned: int
 
 
+@described
 def check_policy(
     policy: Policy,
-    repo: str | os.PathLike[str],
+    repo: StrPath,
     *,
-    lock_timeout_s: float | None = None,
-    cancellable: Cancellable | None = None,
-    progress: ProgressCallback | None = None,
+    lock_timeout_s: Optional[float] = None,
+    cancellable: Optional[Cancellable] = None,
+    progress: Optional[ProgressCallback] = None,
 ) -> PolicyCheck:
     """Tells which rule of a policy each ref gets, and how many commits a prune by it deletes.
 
     Args:
         policy: the policy.
-        repo, lock_timeout_s, cancellable, progress: see the module.
+        repo: the repository.
+        lock_timeout_s, cancellable, progress: see `work`.
 
     Raises:
         OstreeSweepError: a rule matches no ref, or a ref has no rule; the prune stops there, too.
-        OSError, ValueError: see the module.
+        NotARepoError, UnsupportedRepoError, CorruptRepoError, LockTimeoutError, OperationCancelled, OSError,
+            TypeError, ValueError: see `work`.
     """
+    checks.instance("policy", policy, Policy)
+    path = checks.path("repo", repo)
+    effort = effort_of("balanced", None, lock_timeout_s=lock_timeout_s)
     from . import core
 
-    effort = effort_of("balanced", None, lock_timeout_s=lock_timeout_s)
-    work = partial(core.check_policy, repo, retention=core_retention(policy=policy), effort=effort)
+    work = partial(core.check_policy, path, retention=core_retention(policy=policy), effort=effort)
     return run(work, _policy_check, cancellable, progress)
 
 
+@described
 def usage(
-    repo: str | os.PathLike[str] | None = None,
+    repo: Optional[StrPath] = None,
     *,
-    sysroot: str | os.PathLike[str] | None = None,
+    sysroot: Optional[StrPath] = None,
     depth: int = -1,
-    lock_timeout_s: float | None = None,
-    cancellable: Cancellable | None = None,
-    progress: ProgressCallback | None = None,
+    lock_timeout_s: Optional[float] = None,
+    cancellable: Optional[Cancellable] = None,
+    progress: Optional[ProgressCallback] = None,
 ) -> Usage:
     """Tells how much each deployment, remote and ref holds, alone and shared with others.
 
     Args:
-        repo, sysroot, depth, lock_timeout_s, cancellable, progress: see the module.
+        repo: the repository.
+        sysroot: look at this sysroot and its repository instead.
+        depth: how many parents of a ref's commit are kept too; -1: all. For a repository only.
+        lock_timeout_s, cancellable, progress: see `work`.
 
     Raises:
-        OSError, OstreeSweepError, ValueError: see the module.
+        NotARepoError, UnsupportedRepoError, CorruptRepoError, LockTimeoutError, OperationCancelled,
+            OstreeSweepError, OSError, TypeError, ValueError: see `work`.
     """
     path, is_sysroot = _place(repo, sysroot)
     checks.depth("depth", depth)
@@ -213,15 +212,16 @@ def usage(
     return run(work, _usage, cancellable, progress)
 
 
+@described
 def why(
     object_name: str,
-    repo: str | os.PathLike[str] | None = None,
+    repo: Optional[StrPath] = None,
     *,
-    sysroot: str | os.PathLike[str] | None = None,
+    sysroot: Optional[StrPath] = None,
     depth: int = -1,
-    lock_timeout_s: float | None = None,
-    cancellable: Cancellable | None = None,
-    progress: ProgressCallback | None = None,
+    lock_timeout_s: Optional[float] = None,
+    cancellable: Optional[Cancellable] = None,
+    progress: Optional[ProgressCallback] = None,
 ) -> Explanation:
     """Tells what keeps an object, by which way, or that it's garbage.
 
@@ -229,10 +229,14 @@ def why(
         object_name: `CHECKSUM.TYPE`, a checksum, the beginning of one that is unique (among commits, if any
             commit's begins so), a ref (`REF`, `REMOTE:REF`, `COLLECTION:REF` or `(COLLECTION, REF)`), or an
             image's name.
-        repo, sysroot, depth, lock_timeout_s, cancellable, progress: see the module.
+        repo: the repository.
+        sysroot: look at this sysroot and its repository instead.
+        depth: how many parents of a ref's commit are kept too; -1: all. For a repository only.
+        lock_timeout_s, cancellable, progress: see `work`.
 
     Raises:
-        OSError, OstreeSweepError, ValueError: see the module.
+        NotARepoError, UnsupportedRepoError, CorruptRepoError, LockTimeoutError, OperationCancelled,
+            OstreeSweepError, OSError, TypeError, ValueError: see `work`.
     """
     checks.text("object_name", object_name)
     path, is_sysroot = _place(repo, sysroot)
@@ -279,7 +283,7 @@ def _explanation(found: _Why) -> Explanation:
     )
 
 
-def _place(repo: str | os.PathLike[str] | None, sysroot: str | os.PathLike[str] | None) -> tuple[str, bool]:
+def _place(repo: Optional[StrPath], sysroot: Optional[StrPath]) -> tuple[str, bool]:
     """The place to look at, and whether it is a sysroot."""
     if repo is not None and sysroot is None:
         return checks.path("repo", repo), False

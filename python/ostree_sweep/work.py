@@ -1,9 +1,37 @@
-"""One piece of the core's work: what it may cost, who watches it, and what comes of it."""
+"""One piece of the core's work: what it may cost, who watches it, and what comes of it.
+
+Common arguments:
+    impact: how much other work on the machine may notice: "idle", "balanced" or "full".
+    jobs: number of worker threads, from 1 to 256; None: as suits the impact.
+    unlinks_per_s: delete at most so many files a second; None: no limit.
+    time_budget_s: stop after so many seconds, waits for locks and pauses included; the report's `unfinished`
+        says so then; None: no limit.
+    lock_timeout_s: for how many seconds to wait for a lock that is busy; 0: not at all; negative: for ever;
+        None: as the repository's `core.lock-timeout-secs` says.
+    lock_slice_s: for about how many seconds to hold a lock in one go, while others wait for it.
+    cancellable: an object with `is_cancelled() -> bool`, asked about every 50 ms in the calling thread; if it
+        has `is_paused() -> bool`, the work pauses as long as that is true.
+    progress: called with a `Progress` at most ten times a second, and once at the end for sure.
+
+What a callback or a signal handler raises stops the work as a cancellation does, and goes through then.
+
+Common errors:
+    NotARepoError: the path leads to no repository, or to no sysroot.
+    UnsupportedRepoError: the repository has a mode or a setting that is not known; nothing was deleted.
+    CorruptRepoError: a reachable object is missing or malformed; nothing more was deleted.
+    LockTimeoutError: a lock stayed busy for `lock_timeout_s`.
+    OperationCancelled: the cancellable said so; `report` has what was done before.
+    PartialCleanupError: done, but for the items that `report.failures` names.
+    OstreeSweepError: something else went wrong; the root of the errors above.
+    OSError: input or output failed, with `errno` and `filename`.
+    TypeError: an argument is of the wrong type; nothing was done.
+    ValueError: an argument makes no sense; nothing was done.
+"""
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Callable, TypeVar, cast
+from typing import TYPE_CHECKING, Callable, Literal, TypeVar, Union, cast
 
 from . import checks
 from .errors import LockTimeoutError, OperationCancelled, OstreeSweepError, PartialCleanupError
@@ -16,13 +44,19 @@ if TYPE_CHECKING:
     from .cancellation import Cancellable
     from .progress import ProgressCallback
 
+Impact = Literal["idle", "balanced", "full"]
+"""How much other work on the machine may notice of ours."""
+
+StrPath = Union[str, os.PathLike[str]]
+"""A path."""
+
 _Raw = TypeVar("_Raw")
 _Result = TypeVar("_Result")
 _Report = TypeVar("_Report", bound=PruneReport)
 
 
 def effort_of(
-    impact: str,
+    impact: Impact,
     jobs: int | None,
     unlinks_per_s: int | None = None,
     time_budget_s: float | None = None,

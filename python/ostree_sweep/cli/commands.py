@@ -7,11 +7,11 @@ import sys
 from typing import TYPE_CHECKING, Any, Callable
 
 from .. import api
-from ..errors import OstreeSweepError, PartialCleanupError, StalePlanError
+from ..errors import PartialCleanupError, StalePlanError
 from ..plans import PlanPlaces, PrunePlan, object_names
 from ..reports import CleanupReport, not_needed
 from ..retention import Policy
-from ..stamp import CleanupStamp
+from ..stamp import CleanupStamp, request_cleanup
 from . import metrics, service, views
 from .arguments import default_repo, default_sysroot
 from .output import Result, item_printer, report_result, show_details, warn
@@ -132,7 +132,7 @@ def stamp(options: argparse.Namespace, _signals: WorkSignals) -> Result:
         return Result([f"Prepared: {spare}"], {"path": spare})
     if options.if_pending and not _is_pending(options.sysroot):
         return Result(["No deployment is pending."], {"path": None})
-    note = requested.request(_deployed(options.sysroot))
+    note = request_cleanup(options.sysroot)
     made = requested.read()
     data = {"path": requested.path, **dataclasses.asdict(note)}
     empty = " (empty, as the disk is full)" if made is not None and made.note is None else ""
@@ -216,16 +216,6 @@ def _is_pending(sysroot: str) -> bool:
     from .. import core
 
     return any(found["pending"] and not found["staged"] for found in core.status(sysroot)["deployments"])
-
-
-def _deployed(sysroot: str) -> list[str]:
-    try:
-        from .. import core
-
-        return [deployment["checksum"] for deployment in core.status(sysroot)["deployments"]]
-    except (OstreeSweepError, OSError, ImportError):
-        # That a cleanup is due matters more than after what.
-        return []
 
 
 def _dropped_line(dropped: Dropped) -> str:
