@@ -160,16 +160,79 @@ const TWO: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1);
 const MANY: NonZeroUsize = NonZeroUsize::MIN.saturating_add(31);
 
 impl Priority {
-    /// Lowers the priorities of the calling thread, and of no other. That it may not, or that the kernel's I/O
-    /// scheduler has no classes, is no reason to fail.
+    /// Lowers the priorities of the calling thread, and of no other; what is lower already stays. That it may not, or
+    /// that the kernel's I/O scheduler has no classes, is no reason to fail.
     pub(crate) fn apply_to_this_thread(self) {
-        const WHO_PROCESS: i32 = 1;
         // On Linux the priority of "process 0" is the calling thread's.
-        let _ = rustix::process::setpriority_process(None, self.nice);
-        #[allow(unsafe_code)]
-        // SAFETY: ioprio_set takes three integers and no pointer.
-        unsafe {
-            libc::syscall(libc::SYS_ioprio_set, WHO_PROCESS, 0, self.io);
+        let Ok(nice) = rustix::process::getpriority_process(None) else { return };
+        let io = own_io_priority(nice);
+        if nice < self.nice {
+            let _ = rustix::process::setpriority_process(None, self.nice);
         }
+        // A larger number is a lower class or level.
+        if io < self.io {
+            #[allow(unsafe_code)]
+            // SAFETY: ioprio_set takes three integers and no pointer.
+            unsafe {
+                libc::syscall(libc::SYS_ioprio_set, WHO_PROCESS, 0, self.io);
+            }
+        }
+    }
+}
+
+const WHO_PROCESS: i32 = 1;
+
+/// The calling thread's I/O priority: where none is set, the kernel goes by `nice`.
+fn own_io_priority(nice: i32) -> i32 {
+    #[allow(unsafe_code)]
+    // SAFETY: ioprio_get takes two integers and no pointer.
+    let set = unsafe { libc::syscall(libc::SYS_ioprio_get, WHO_PROCESS, 0) };
+    match i32::try_from(set) {
+        // The bits between class and level are hints for the device.
+        Ok(set) if set >> 13 > 0 => io_priority(set >> 13, set & 7),
+        _ => io_priority(BEST_EFFORT, (nice + 20) / 5),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The priorities of a thread that had `before`, after a run of this impact began.
+    fn lowered(before: Option<Priority>, impact: Impact) -> (i32, i32) {
+        let thread = std::thread::spawn(move || {
+            if let Some(Priority { nice, io }) = before {
+                rustix::process::setpriority_process(None, nice).unwrap();
+                #[allow(unsafe_code)]
+                // SAFETY: three integers.
+                let done = unsafe { libc::syscall(libc::SYS_ioprio_set, WHO_PROCESS, 0, io) };
+                assert_eq!(done, 0);
+            }
+            Effort::new(impact).apply_priority();
+            let nice = rustix::process::getpriority_process(None).unwrap();
+            (nice, own_io_priority(nice))
+        });
+        thread.join().unwrap()
+    }
+
+    #[test]
+    fn priorities_are_lowered() {
+        assert_eq!(lowered(None, Impact::Idle), (19, io_priority(IDLE, 0)));
+        assert_eq!(lowered(None, Impact::Balanced), (10, io_priority(BEST_EFFORT, 7)));
+        let some = Priority { nice: 5, io: io_priority(BEST_EFFORT, 2) };
+        assert_eq!(lowered(Some(some), Impact::Balanced), (10, io_priority(BEST_EFFORT, 7)));
+        assert_eq!(lowered(Some(some), Impact::Full), (5, some.io));
+    }
+
+    /// `nice -n19 ionice -c3` stays in force, and each of the two by itself.
+    #[test]
+    fn what_is_lower_already_stays() {
+        for nice in [10, 15, 19] {
+            for io in [io_priority(BEST_EFFORT, 7), io_priority(IDLE, 0)] {
+                assert_eq!(lowered(Some(Priority { nice, io }), Impact::Balanced), (nice, io));
+            }
+        }
+        let mixed = Priority { nice: 19, io: io_priority(BEST_EFFORT, 0) };
+        assert_eq!(lowered(Some(mixed), Impact::Balanced), (19, io_priority(BEST_EFFORT, 7)));
     }
 }
