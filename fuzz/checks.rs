@@ -115,7 +115,7 @@ pub fn reference(data: &[u8]) {
             ostree::validate_checksum_string(text).unwrap();
             for kind in ["heads", "remotes", "mirrors"] {
                 let path = Path::new("refs").join(kind).join(OsStr::from_bytes(name));
-                let spec = Ref { path, target }.spec();
+                let spec = Ref { path, target, is_alias: false, file: (0, 0) }.spec();
                 assert!(kind != "heads" || spec.as_bytes() == name || std::str::from_utf8(name).is_err());
             }
         }

@@ -20,6 +20,7 @@ several by a pattern:
 `*` matches any text within one part of a name, so neither `/` nor `:`; `**` matches any text, and `**/` also
 nothing. The ref's own name comes first, then the pattern with most text besides wildcards, then the one with
 fewer `**`. Two of them that are alike in this, and keep different amounts of the same ref, are an error.
+A ref that is a symlink to another is one branch with it: what rules say of the one holds for both.
 """
 
 from __future__ import annotations

@@ -1,5 +1,7 @@
 //! What is to be kept, as options and policies ask for it.
 
+use std::collections::{HashMap, HashSet};
+
 use serde::{Deserialize, Serialize};
 
 use super::rules::{Choice, Origin, Rule, Rules, Unmatched};
@@ -72,9 +74,19 @@ pub struct Policy {
     pub default: Option<Keep>,
 }
 
-/// The names that rules may call each ref by.
-pub(crate) fn names(refs: &[Ref]) -> Vec<String> {
-    refs.iter().map(Ref::spec).collect()
+/// The names that rules may call each ref by: its own, and if it is an alias or has any, those of all that are one
+/// branch with it.
+pub(crate) fn names(refs: &[Ref]) -> Vec<Vec<String>> {
+    // Two that are read while one is replaced may seem to be one file, but then hold different commits.
+    let branch = |reference: &Ref| (reference.file, reference.target);
+    let aliased: HashSet<_> = refs.iter().filter(|reference| reference.is_alias).map(branch).collect();
+    let mut together: HashMap<_, Vec<String>> = HashMap::new();
+    for reference in refs.iter().filter(|reference| aliased.contains(&branch(reference))) {
+        together.entry(branch(reference)).or_default().push(reference.spec());
+    }
+    let names =
+        |reference: &Ref| together.get(&branch(reference)).cloned().unwrap_or_else(|| vec![reference.spec()]);
+    refs.iter().map(names).collect()
 }
 
 impl RefOptions {
@@ -124,8 +136,8 @@ impl Retention {
     }
 
     /// Which rule each ref gets, by its [names](names).
-    pub(crate) fn choices<'a>(&'a self, names: &'a [String]) -> impl Iterator<Item = Choice<'a>> {
-        names.iter().map(|name| self.rules.choose(&[name]))
+    pub(crate) fn choices<'a>(&'a self, names: &'a [Vec<String>]) -> impl Iterator<Item = Choice<'a>> {
+        names.iter().map(|names| self.rules.choose(names))
     }
 
     /// How much to keep of each ref's history.
@@ -142,16 +154,15 @@ impl Retention {
     /// Fails if the refs there are and the rules don't go together; returns warnings.
     pub(crate) fn check_names(&self, refs: &[Ref]) -> Result<Vec<String>> {
         let specs: Vec<String> = refs.iter().map(Ref::spec).collect();
-        let names: Vec<&str> = specs.iter().map(String::as_str).collect();
-        let warnings = self.rules.check_matched(&names)?;
-        for name in names {
-            match self.rules.choose(&[name]) {
+        let warnings = self.rules.check_matched(&specs)?;
+        for (name, choice) in specs.iter().zip(self.choices(&names(refs))) {
+            match choice {
                 Choice::Default if self.default.is_none() => {
                     return Err(Error::Refused(format!("Ref '{name}' has no policy, and there is no default")))
                 }
                 Choice::Tie(one, other) => {
                     return Err(Error::Refused(format!(
-                        "Ref '{name}' is matched by '{}' and '{}', which are equally specific; name the ref itself",
+                        "Ref '{name}' is matched by '{}' and '{}', which are equally specific; leave one out, or name the ref itself",
                         one.pattern.as_str(),
                         other.pattern.as_str()
                     )))

@@ -95,7 +95,7 @@ impl Rules {
     }
 
     /// The rule for a ref that has these names.
-    pub(crate) fn choose<'a>(&'a self, names: &[&'a str]) -> Choice<'a> {
+    pub(crate) fn choose<'a>(&'a self, names: &'a [String]) -> Choice<'a> {
         let rank = |rule: &Rule| (std::cmp::Reverse(rule.origin), rule.pattern.specificity());
         let mut choice = Choice::Default;
         for rule in names.iter().flat_map(|name| self.matching(name)).map(|place| &self.all[place]) {
@@ -112,7 +112,7 @@ impl Rules {
     }
 
     /// Fails if a rule matches none of `names` and has to; returns the warnings about others.
-    pub(crate) fn check_matched(&self, names: &[&str]) -> Result<Vec<String>> {
+    pub(crate) fn check_matched(&self, names: &[String]) -> Result<Vec<String>> {
         let mut is_matched = vec![false; self.all.len()];
         for place in names.iter().flat_map(|name| self.matching(name)) {
             is_matched[place] = true;
@@ -133,7 +133,7 @@ impl Rules {
 }
 
 /// The beginning of it is what `ostree` says.
-fn unmatched_text(rule: &Rule, names: &[&str]) -> String {
+fn unmatched_text(rule: &Rule, names: &[String]) -> String {
     let pattern = rule.pattern.as_str();
     let mut text = if rule.pattern.is_name() {
         let meant = nearest(pattern, names).map(|name| format!("; did you mean '{name}'?"));
@@ -148,12 +148,18 @@ fn unmatched_text(rule: &Rule, names: &[&str]) -> String {
 }
 
 /// The name that was probably meant: another remote's of the same name, or one that differs in few letters.
-fn nearest<'a>(wanted: &str, names: &[&'a str]) -> Option<&'a str> {
-    let short = |name: &'a str| name.split_once(':').map_or(name, |(_, short)| short);
-    let far = wanted.chars().count() / 3 + 1;
-    let distances =
-        names.iter().map(|name| (if short(name) == wanted { 0 } else { distance(wanted, name) }, *name));
-    distances.filter(|(distance, _)| *distance <= far.min(3)).min().map(|(_, name)| name)
+fn nearest<'a>(wanted: &str, names: &'a [String]) -> Option<&'a str> {
+    let far = (wanted.chars().count() / 3 + 1).min(3);
+    let distance_to = |name: &str| {
+        let short = name.split_once(':').map_or(name, |(_, short)| short);
+        if short == wanted {
+            0
+        } else {
+            distance(wanted, name)
+        }
+    };
+    let distances = names.iter().map(|name| (distance_to(name), name.as_str()));
+    distances.filter(|(distance, _)| *distance <= far).min().map(|(_, name)| name)
 }
 
 /// How many letters must be added, left out or changed to make `b` of `a`.
@@ -182,6 +188,10 @@ mod tests {
         Rule { pattern: Pattern::from(pattern.to_owned()), keep, origin, unmatched: Unmatched::Fail }
     }
 
+    fn names(names: &[&str]) -> Vec<String> {
+        names.iter().map(ToString::to_string).collect()
+    }
+
     #[test]
     fn the_origin_decides_first_and_then_the_most_specific_pattern() {
         let rules = Rules::from(vec![
@@ -191,38 +201,46 @@ mod tests {
             rule("**", Origin::ExcludeRef, 4),
             rule("*", Origin::OnlyBranch, 5),
         ]);
-        assert!(matches!(rules.choose(&["os/x"]), Choice::One(rule) if rule.keep.depth == Some(4)));
+        assert!(matches!(rules.choose(&names(&["os/x"])), Choice::One(rule) if rule.keep.depth == Some(4)));
         let rules = Rules::from(
             Vec::from(rules).into_iter().filter(|rule| rule.origin != Origin::ExcludeRef).collect::<Vec<_>>(),
         );
         for (name, depth) in [("os/a", 1), ("os/sa", 2), ("os/x", 3), ("dev", 5)] {
             assert!(
-                matches!(rules.choose(&[name]), Choice::One(rule) if rule.keep.depth == Some(depth)),
+                matches!(rules.choose(&names(&[name])), Choice::One(rule) if rule.keep.depth == Some(depth)),
                 "{name}"
             );
         }
-        assert_eq!(rules.choose(&["a/b/c"]), Choice::Default);
+        assert_eq!(rules.choose(&names(&["a/b/c"])), Choice::Default);
     }
 
     #[test]
     fn a_tie_is_one_only_if_it_makes_a_difference() {
         let both =
             |depth| Rules::from(vec![rule("a*", Origin::Policy, 1), rule("*b", Origin::Policy, depth)]);
-        assert!(matches!(both(2).choose(&["ab"]), Choice::Tie(..)));
-        assert!(matches!(both(1).choose(&["ab"]), Choice::One(_)));
-        assert!(matches!(both(2).choose(&["ac"]), Choice::One(_)));
+        assert!(matches!(both(2).choose(&names(&["ab"])), Choice::Tie(..)));
+        assert!(matches!(both(1).choose(&names(&["ab"])), Choice::One(_)));
+        assert!(matches!(both(2).choose(&names(&["ac"])), Choice::One(_)));
         let with_name = Rules::from([Vec::from(both(2)), vec![rule("ab", Origin::Policy, 3)]].concat());
-        assert!(matches!(with_name.choose(&["ab"]), Choice::One(rule) if rule.keep.depth == Some(3)));
+        assert!(matches!(with_name.choose(&names(&["ab"])), Choice::One(rule) if rule.keep.depth == Some(3)));
     }
 
     #[test]
     fn what_matches_nothing_fails_with_the_name_that_was_meant() {
         let rules = Rules::from(vec![rule("os/stabel", Origin::ExcludeRef, 0)]);
-        let text = rules.check_matched(&["dev", "os/stable"]).unwrap_err().to_string();
+        let text = rules.check_matched(&names(&["dev", "os/stable"])).unwrap_err().to_string();
         assert_eq!(text, "Refspec 'os/stabel' not found; did you mean 'os/stable'?");
-        assert!(rules.check_matched(&["os/stabel"]).unwrap().is_empty());
+        assert!(rules.check_matched(&names(&["os/stabel"])).unwrap().is_empty());
         let rules = Rules::from(vec![rule("main", Origin::OnlyBranch, 0)]);
-        assert!(rules.check_matched(&["origin:main"]).unwrap_err().to_string().contains("'origin:main'"));
-        assert!(rules.check_matched(&["entirely-else"]).unwrap_err().to_string().ends_with("not found"));
+        assert!(rules
+            .check_matched(&names(&["origin:main"]))
+            .unwrap_err()
+            .to_string()
+            .contains("'origin:main'"));
+        assert!(rules
+            .check_matched(&names(&["entirely-else"]))
+            .unwrap_err()
+            .to_string()
+            .ends_with("not found"));
     }
 }

@@ -10,7 +10,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{statat, AtFlags, FileType};
+use rustix::fs::{fstat, statat, AtFlags, FileType};
 use rustix::io::Errno;
 
 use super::directory::Directory;
@@ -30,6 +30,10 @@ pub struct Ref {
     pub path: PathBuf,
     /// The commit.
     pub target: Checksum,
+    /// Whether it is a symlink to another ref.
+    pub is_alias: bool,
+    /// Device and inode of the file that holds the commit; an alias has those of the ref that it leads to.
+    pub file: (u64, u64),
 }
 
 impl Ref {
@@ -104,6 +108,7 @@ impl Refs<'_> {
             self.control.check()?;
             let child = path.join(OsStr::from_bytes(entry.name));
             let io = |error: std::io::Error| Error::io(full_path.join(OsStr::from_bytes(entry.name)), error);
+            let mut is_alias = false;
             let file = match entry.file_type().map_err(io)? {
                 None => None,
                 Some(FileType::Directory) => {
@@ -114,12 +119,15 @@ impl Refs<'_> {
                     };
                 }
                 Some(FileType::RegularFile) => directory.file(entry.name).transpose(),
-                Some(FileType::Symlink) => self.follow(directory, entry.name, &child)?,
+                Some(FileType::Symlink) => {
+                    is_alias = true;
+                    self.follow(directory, entry.name, &child)?
+                }
                 Some(_) => return Err(Error::corrupt(child.display(), "it is neither a file nor a symlink")),
             };
             if let Some(file) = file {
-                let target = self.read(file, entry.name, &child)?;
-                self.found.extend(target.map(|target| Ref { path: child, target }));
+                let read = self.read(file, entry.name, &child)?;
+                self.found.extend(read.map(|(target, file)| Ref { path: child, target, is_alias, file }));
             }
             Ok(())
         })
@@ -146,10 +154,18 @@ impl Refs<'_> {
     }
 
     /// Reads one ref; None if it is a file that libostree would not take for a ref and that names no commit.
-    fn read(&self, file: std::io::Result<OwnedFd>, name: &[u8], path: &Path) -> Result<Option<Checksum>> {
+    fn read(
+        &self,
+        file: std::io::Result<OwnedFd>,
+        name: &[u8],
+        path: &Path,
+    ) -> Result<Option<(Checksum, (u64, u64))>> {
         let corrupt = |reason: String| Error::corrupt(path.display(), reason);
-        match file.and_then(|file| read_small(&file)) {
-            Ok(content) => target(name, &content).map_err(|reason| corrupt(reason.into())),
+        match file.and_then(|file| Ok((fstat(&file)?, read_small(&file)?))) {
+            Ok((stat, content)) => {
+                let target = target(name, &content).map_err(|reason| corrupt(reason.into()))?;
+                Ok(target.map(|target| (target, (stat.st_dev, stat.st_ino))))
+            }
             Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {
                 if is_ref_name(name) {
                     Err(corrupt(error.to_string()))

@@ -337,6 +337,37 @@ def test_the_most_specific_rule_of_a_policy_wins(repo: Path, tmp_path: Path) -> 
     assert (len(commits(repo, "os/main")), len(commits(repo, "dev"))) == (3, 1)
 
 
+@pytest.fixture
+def aliased(repo: Path) -> Path:
+    """The same with `alias/main`, and `same`, which holds the commit of `main` by itself."""
+    ostree(repo, "refs", "--alias", "--create=alias/main", "main")
+    write_ref(repo, "heads/same", commits(repo)[0])
+    return repo
+
+
+@pytest.mark.parametrize("name", ["main", "alias/main", "alias/*"])
+def test_a_ref_and_its_aliases_are_one_branch(aliased: Path, tmp_path: Path, name: str) -> None:
+    (aliased / "refs/heads/same").unlink()
+    file = policy(tmp_path / "policy.toml", f"[default]\nprotect = true\n[refs.'{name}']\nkeep-last = 3")
+    check = subprocess.run(
+        [COMMAND, "policy", f"--check={file}", f"--repo={aliased}", "--json"], check=True, capture_output=True
+    )
+    assert [each["pruned"] for each in json.loads(check.stdout)["refs"]] == [1, 0, 1]
+    for options, left in (
+        ([f"--policy={file}"], 3),
+        ([f"--retain-branch-depth={name}=1", "--depth=3"], 2),
+        ([f"--only-branch={name}", "--depth=0"], 1),
+    ):
+        done = sweep(aliased, *options)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert (len(commits(aliased)), len(commits(aliased, "dev"))) == (left, 2)
+
+
+def test_two_refs_at_one_commit_are_two_branches(aliased: Path) -> None:
+    assert sweep(aliased, "--only-branch=main", "--depth=0").returncode == 0
+    assert len(commits(aliased)) == 4
+
+
 def test_rules_that_are_equally_specific_are_an_error(repo: Path, tmp_path: Path) -> None:
     before = objects(repo)
     text = "[default]\ndepth = 0\n[refs.'ma*']\nkeep-last = 1\n[refs.'*in']\nkeep-last = 2"
