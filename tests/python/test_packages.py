@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 from elftools.elf.dynamic import DynamicSection
 from elftools.elf.elffile import ELFFile
+from packaging.metadata import Metadata
 
 from support.samples import ostree
 from support.sysroots import PROJECT, output
@@ -210,13 +212,39 @@ if LONG:
             assert_works_alone(wheel, root)
 
 
-def test_source_distribution_is_complete(dist: Path, tmp_path: Path) -> None:
-    (source,) = dist.glob("*.tar.gz")
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The source distribution."""
+    directory = tmp_path_factory.mktemp("source")
+    maturin = Path(sys.executable).with_name("maturin")
+    output(maturin, "sdist", "--manifest-path", PROJECT / "Cargo.toml", "--out", directory)
+    (source,) = directory.glob("*.tar.gz")
+    return source
+
+
+def test_source_distribution_has_all_that_building_and_testing_needs(source: Path, tmp_path: Path) -> None:
     with tarfile.open(source) as archive:
         names = {name.split("/", 1)[1] for name in archive.getnames()}
-    ours = output("git", "-C", PROJECT, "ls-files", "src", "python").splitlines()
-    assert names >= {*ours, "Cargo.lock", "Cargo.toml", "pyproject.toml", "README.md", "LICENSE-MIT"}
-    assert not [name for name in names if name.endswith(".so") or name.startswith(("target", ".venv"))]
+    ours = output("git", "-C", PROJECT, "ls-files").splitlines()
+    assert names == {"PKG-INFO", *(name for name in ours if not name.startswith("."))}
     if LONG:
         environment = tmp_path / "environment"
         assert_works(install(source, environment), tmp_path)
+
+
+def test_metadata_is_valid_and_its_description_stands_alone(source: Path) -> None:
+    with tarfile.open(source) as archive:
+        (member,) = (each for each in archive if each.name.endswith("PKG-INFO"))
+        file = archive.extractfile(member)
+        assert file is not None
+        metadata = Metadata.from_email(file.read(), validate=True)
+    assert metadata.license_expression == "MIT OR Apache-2.0"
+    assert metadata.author or metadata.author_email
+    assert metadata.keywords
+    least = str(metadata.requires_python).removeprefix(">=")
+    assert f"Programming Language :: Python :: {least}" in (metadata.classifiers or [])
+    assert metadata.description_content_type is not None
+    assert "markdown" in metadata.description_content_type
+    # Relative to the repository, links and pictures lead nowhere from the page of a package.
+    links = re.findall(r"\]\(([^)]*)\)|<(?:a|img)[^>]*(?:href|src)=\"([^\"]*)", str(metadata.description))
+    assert all("".join(link).startswith("https://") for link in links)
