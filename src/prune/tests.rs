@@ -369,23 +369,23 @@ fn a_commit_that_is_not_the_planned_file_any_more_keeps_all_that_it_reaches() {
 
 #[test]
 fn a_partial_commit_that_is_completed_after_the_plan_keeps_what_came() {
-    let files = TestRepo::new("bare");
-    let kept = files.commit("kept", &[("late/shared", "1"), ("late/deep/shared", "2"), ("own", "3")]);
-    files.commit("dropped", &[("other/shared", "1"), ("other/own", "4"), ("own/shared", "2")]);
-    files.drop_ref("dropped");
-    let (references, retention) = (files.references(), tips());
-    files.mark_partial(kept);
-    let late = files.dirtree_at(kept, "/late");
-    for is_complete in [false, true] {
-        let plan = Damage::Missing.during(&files, late, || plan_of(&files, &retention));
-        if is_complete {
-            files.unmark_partial(kept);
-        }
-        apply(&files, &plan, None);
-        assert_sound(&files, &references, &format!("complete: {is_complete}"));
-        // Once more, with what the first run left.
+    for (is_tip, is_complete) in [(true, false), (true, true), (false, false), (false, true)] {
+        let files = TestRepo::new("bare");
         files.commit("dropped", &[("other/shared", "1"), ("other/own", "4"), ("own/shared", "2")]);
         files.drop_ref("dropped");
+        let partial = files.commit("kept", &[("late/shared", "1"), ("late/deep/shared", "2"), ("own", "3")]);
+        files.mark_partial(partial);
+        if !is_tip {
+            files.commit("kept", &[("newer", "5")]);
+        }
+        let (references, late) = (files.references(), files.dirtree_at(partial, "/late"));
+        let retention = Retention::refs(Keep::ALL);
+        let plan = Damage::Missing.during(&files, late, || plan_of(&files, &retention));
+        if is_complete {
+            files.unmark_partial(partial);
+        }
+        assert!(apply(&files, &plan, None).objects_pruned() > 0);
+        assert_sound(&files, &references, &format!("tip: {is_tip}, complete: {is_complete}"));
     }
 }
 
