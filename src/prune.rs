@@ -3,8 +3,8 @@
 //! 1. Under the shared lock: find out what is live.
 //! 2. Release it. A lock is never upgraded: two that try would wait for each other for ever.
 //! 3. In short slices under the exclusive lock: look at what changed since and mark that too; stop if anything live
-//!    is missing; then delete until the slice is over. Commits go first, then, after a durability barrier, dirtrees
-//!    and dirmetas, then files; static deltas and cached summaries last. A sysroot's lock is taken before the
+//!    is missing; then delete until the slice is over. Commits go first, then, after a durability barrier that each
+//!    run has which deletes any, dirtrees and dirmetas, then files; static deltas and cached summaries last. A sysroot's lock is taken before the
 //!    repository's and released after it.
 //!
 //! A dry run does the first step, decides with the same function as a real one, and deletes nothing.
@@ -170,6 +170,7 @@ pub(crate) fn prune_within(
             None => Mark::new(repo, retention, crew, control),
         },
         behind: &behind,
+        durable: false,
         report: PruneReport { dry_run, by_plan: plan.is_some(), ..PruneReport::default() },
     };
     let result = contain_panic(|| {
@@ -230,6 +231,8 @@ struct Run<'a> {
     mark: Mark<'a>,
     /// For who is told what goes.
     behind: &'a OnceLock<Behind>,
+    /// Whether it had its barrier.
+    durable: bool,
     report: PruneReport,
 }
 
@@ -282,9 +285,8 @@ impl Run<'_> {
         self.rest()?;
         let mut stage = Stage::Commits(None);
         let result = loop {
-            let mut outcome = if let Stage::Barrier(sweep) = &stage {
-                let durable = sweep.barrier(self.context);
-                durable.map(|()| self.advance(&mut stage))
+            let mut outcome = if Self::awaits_barrier(&stage) {
+                commits::barrier(self.context).map(|()| self.pass_barrier(&mut stage))
             } else {
                 self.slice(&mut stage)
             };
@@ -305,6 +307,40 @@ impl Run<'_> {
             Stage::Commits(None) | Stage::Deltas(_) | Stage::Done => {}
         }
         result
+    }
+
+    /// Whether nothing more is to be deleted until all deleted commits are gone for good. They may be another run's: one
+    /// that was killed, of which the disk knows nothing yet.
+    fn awaits_barrier(stage: &Stage) -> bool {
+        match stage {
+            Stage::Barrier(_) => true,
+            Stage::Trees(pass) | Stage::Files(pass) => pass.is_held_back(),
+            _ => false,
+        }
+    }
+
+    /// Whether a commit that is gone may still be marked as partial.
+    fn has_marks_without_commit(&self) -> bool {
+        let object = |commit: &Checksum| ObjectName::new(*commit, ObjectType::Commit);
+        let repo = self.context.repo;
+        self.mark.partial().iter().any(|commit| !matches!(repo.has(object(commit)), Ok(true)))
+    }
+
+    fn pass_barrier(&mut self, stage: &mut Stage) {
+        self.durable = true;
+        match stage {
+            Stage::Trees(pass) | Stage::Files(pass) => pass.go_on(),
+            _ => self.advance(stage),
+        }
+    }
+
+    /// A pass that waits for the barrier if this run has not had it.
+    fn behind_barrier(&self, pass: Pass) -> Pass {
+        if self.durable {
+            pass
+        } else {
+            pass.held_back()
+        }
     }
 
     fn rest(&self) -> Result<()> {
@@ -346,7 +382,7 @@ impl Run<'_> {
         let deadline = Instant::now() + self.slice.max(begin.elapsed());
         let mut touched = Vec::new();
         let is_over = || Instant::now() >= deadline || self.context.crew.pace.wants_rest();
-        while !matches!(stage, Stage::Barrier(_) | Stage::Done) && !is_over() {
+        while !matches!(stage, Stage::Done) && !Self::awaits_barrier(stage) && !is_over() {
             self.step(stage, deadline, &mut touched)?;
         }
         if self.lock.excludes_writers() {
@@ -395,7 +431,7 @@ impl Run<'_> {
         let control = self.context.control;
         *stage = match std::mem::replace(stage, Stage::Done) {
             Stage::Commits(Some(sweep)) if sweep.is_done() => {
-                if sweep.removed().is_empty() {
+                if sweep.removed().is_empty() && !self.has_marks_without_commit() {
                     Stage::Marks(sweep)
                 } else {
                     Stage::Barrier(sweep)
@@ -411,7 +447,7 @@ impl Run<'_> {
             Stage::Marks(sweep) => {
                 self.report.merge(sweep.report);
                 control.enter(Phase::Sweep, DIRECTORIES as u64);
-                Stage::Trees(Pass::over_trees(self.context.repo))
+                Stage::Trees(self.behind_barrier(Pass::over_trees(self.context.repo)))
             }
             Stage::Trees(pass) | Stage::Files(pass) if self.context.is_exhausted() => {
                 self.report.merge(pass.finish().0);
@@ -422,7 +458,7 @@ impl Run<'_> {
                 let (report, directories) = pass.finish();
                 self.report.merge(report);
                 control.enter(Phase::Sweep, directories.len() as u64);
-                Stage::Files(Pass::over_files(self.context.repo, &directories))
+                Stage::Files(self.behind_barrier(Pass::over_files(self.context.repo, &directories)))
             }
             Stage::Files(pass) if pass.remaining() == 0 => {
                 self.report.merge(pass.finish().0);

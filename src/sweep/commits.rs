@@ -1,7 +1,7 @@
 //! Deleting commits, the first step of every sweep.
 //!
 //! Order matters to who comes after a crash. A commit's detached metadata goes first, then the commit; after a
-//! durability [barrier](Sweep::barrier) its children may go, and its mark as partial.
+//! durability [`barrier`] its children may go, and its mark as partial.
 //! libostree removes that mark first, so that a commit of which half was pulled looks whole for a while; here a
 //! commit never claims to have more than it has.
 
@@ -44,7 +44,7 @@ impl Sweep {
         self.candidates.is_empty()
     }
 
-    /// The commits deleted so far, which a [barrier](Self::barrier) has to make durable.
+    /// The commits deleted so far, which a [`barrier`] has to make durable.
     pub fn removed(&self) -> &[Checksum] {
         &self.removed
     }
@@ -143,20 +143,6 @@ impl Sweep {
             .push(Failure { path: PathBuf::from("objects").join(path), error: error.to_string() });
     }
 
-    /// Makes the deletions durable. Needs no lock.
-    pub fn barrier(&self, context: Context) -> Result<()> {
-        let directories: BTreeSet<u8> = self.removed.iter().map(Checksum::directory).collect();
-        for number in directories {
-            context.control.check()?;
-            if let Some(directory) = context.repo.open_object_directory(number)? {
-                directory
-                    .sync()
-                    .map_err(|error| Error::io(context.repo.object_directory_path(number), error))?;
-            }
-        }
-        Ok(())
-    }
-
     /// Removes the partial marks of commits that are gone: those deleted in this run, and among `marked` those that
     /// an earlier run was interrupted at. A mark without a commit that a pull may still be going to complete stays:
     /// the pull's staging directory would hold the commit; where that can't be seen, all stay. To be called with the exclusive lock held.
@@ -190,6 +176,18 @@ impl Sweep {
         }
         Ok(())
     }
+}
+
+/// Makes the deletion of commits durable, that of an earlier run, too: one that was killed may have left directories
+/// of which the disk knows nothing yet. What was not changed takes no time. Needs no lock.
+pub(crate) fn barrier(context: Context) -> Result<()> {
+    for number in 0..=u8::MAX {
+        context.control.check()?;
+        if let Some(directory) = context.repo.open_object_directory(number)? {
+            directory.sync().map_err(|error| Error::io(context.repo.object_directory_path(number), error))?;
+        }
+    }
+    Ok(())
 }
 
 /// `tmp/staging-…`: where a pull collects objects before they get their place.

@@ -8,6 +8,7 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -67,6 +68,8 @@ pub(crate) struct Pass {
     /// Whether this pass counts the objects it lists.
     counts: bool,
     order: Order,
+    /// Whether nothing may be deleted yet.
+    held_back: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -95,12 +98,15 @@ enum Next {
 }
 
 impl State {
-    fn next(&mut self, order: Order) -> Next {
+    fn next(&mut self, order: Order, held_back: bool) -> Next {
         let is_enough = || self.unopened.is_empty() || order.is_enough(&self.gathered);
         if self.portions.is_empty() && !self.gathered.is_empty() && is_enough() {
             self.portions = order.portions(std::mem::take(&mut self.gathered));
         }
         let is_free = |portion: &Portion| portion.region.is_none_or(|region| !self.taken.contains(&region));
+        if held_back && !self.portions.is_empty() {
+            return Next::Nothing;
+        }
         if let Some(next) = self.portions.iter().rposition(is_free) {
             let portion = self.portions.remove(next);
             self.taken.extend(portion.region);
@@ -154,7 +160,24 @@ impl Pass {
             touched: BTreeSet::new(),
             report: PruneReport::default(),
         };
-        Self { lists: |_| true, prunes, counts, order, state: Mutex::new(state) }
+        let held_back = AtomicBool::new(false);
+        Self { lists: |_| true, prunes, counts, order, held_back, state: Mutex::new(state) }
+    }
+
+    /// Has it stop at the first object that is to go, until [`go_on`](Self::go_on).
+    pub fn held_back(self) -> Self {
+        self.held_back.store(true, Ordering::Relaxed);
+        self
+    }
+
+    /// Whether there is something to delete, and it may not yet.
+    pub fn is_held_back(&self) -> bool {
+        self.held_back.load(Ordering::Relaxed) && !self.lock().portions.is_empty()
+    }
+
+    /// Lets it delete from now on.
+    pub fn go_on(&self) {
+        self.held_back.store(false, Ordering::Relaxed);
     }
 
     /// How much is left to do, in directories and portions.
@@ -220,7 +243,8 @@ impl<'a> Sweeper<'a> {
         while !self.is_over() {
             self.context.control.check()?;
             // For the statement only, or the lock were held during the work.
-            let next = self.pass.lock().next(self.pass.order);
+            let held_back = self.pass.held_back.load(Ordering::Relaxed);
+            let next = self.pass.lock().next(self.pass.order, held_back);
             match next {
                 Next::Clear(portion) => self.clear(portion)?,
                 Next::List(number) => match self.list(number) {

@@ -23,6 +23,7 @@ from support.crash import (
     Expected,
     ExpectedSysroot,
     FileSystem,
+    contents,
     kill_after,
     killable,
     linked_copy,
@@ -111,7 +112,7 @@ def test_a_prune_killed_before_any_step(repo: Path, pruned: Expected, system: Fi
 
 @pytest.mark.parametrize("step", ["sync", "lock", "unlock"])
 def test_a_prune_killed_before_a_rare_step(repo: Path, pruned: Expected, step: str) -> None:
-    for number in itertools.count(1, 7 if step == "sync" and not LONG else 1):
+    for number in itertools.count(1, 61 if step == "sync" and not LONG else 1):
         with trial_of(repo) as trial:
             if killable("prune", trial, kill=f"{step}:{number}") == 0:
                 break
@@ -206,6 +207,41 @@ def test_the_power_fails_during_a_prune(
             with system.mounted(image, mounted):
                 pruned.check(mounted / "repo")
         remove_images(place)
+
+
+def test_the_power_fails_after_a_killed_prune_and_another(
+    place: Path, repo: Path, pruned: Expected, system: FileSystem
+) -> None:
+    """The second run finds no commit to delete: those that the first one deleted are still on the disk."""
+    mounted = place / "mounted"
+    with system.mounted(place / "image", mounted):
+        trial = repositories.copy(repo, mounted / "repo")
+        output("sync", "-f", mounted)
+        assert killable("prune", trial, kill="sync:1") == -signal.SIGKILL
+        assert not any(name.endswith(".commit") for name in contents(trial) - pruned.after)
+        # They would ask for a barrier by themselves.
+        for mark in trial.glob("state/*.commitpartial"):
+            if not repositories.object_path(trial, f"{mark.stem}.commit").exists():
+                mark.unlink()
+        killable("prune", trial)
+        # Others, who write there, make some of it durable.
+        commits = {name.split("/")[1] for name in pruned.before - pruned.after if name.endswith(".commit")}
+        for directory in sorted((trial / "objects").iterdir()):
+            if directory.name not in commits:
+                sync(directory)
+        output("cp", "--reflink=always", place / "image", place / "image-0")
+    with system.mounted(place / "image-0", mounted):
+        pruned.check(mounted / "repo")
+    remove_images(place)
+
+
+def test_a_prune_that_deletes_nothing_syncs_nothing(repo: Path, tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    with trial_of(repo) as trial:
+        for expected in (True, False):
+            strace = ["strace", "-f", "-qq", "-o", trace, "-e", "trace=fsync,fdatasync,syncfs"]
+            output(*strace, *PRUNE, f"--repo={trial}")
+            assert ("fsync" in trace.read_text(encoding="utf-8")) == expected
 
 
 def test_the_power_fails_during_a_cleanup(
@@ -330,6 +366,13 @@ def timed(*command: object) -> float:
     begin = time.monotonic()
     output(*command)
     return time.monotonic() - begin
+
+
+def sync(directory: Path) -> None:
+    """Makes a directory durable."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    os.fsync(descriptor)
+    os.close(descriptor)
 
 
 def remove_images(place: Path) -> None:
