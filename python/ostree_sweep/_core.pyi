@@ -72,6 +72,8 @@ class _Status(TypedDict):
     repo_lock: Literal["free", "shared", "exclusive"]
     sysroot_locked: bool
     unreadable_images: list[tuple[str, str]]
+    leftovers: list[str]
+    obstacles: list[_Failure]
 
 _Keep: TypeAlias = tuple[int, int | None]
 

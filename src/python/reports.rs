@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 use crate::plan::{Header, Total};
 use crate::repo::lock::LockState;
 use crate::repo::object::ObjectType;
-use crate::report::PruneReport;
+use crate::report::{Failure, PruneReport};
 use crate::sysroot::{DeploymentStatus, SysrootStatus};
 use crate::view::{Explanation, Holder, Place, PolicyCheck, RuledRef, Usage, Way};
 
@@ -45,6 +45,12 @@ struct FailureDict {
     error: String,
 }
 
+impl From<Failure> for FailureDict {
+    fn from(failure: Failure) -> Self {
+        Self { path: failure.path.display().to_string(), error: failure.error }
+    }
+}
+
 impl From<PruneReport> for PruneDict {
     fn from(report: PruneReport) -> Self {
         let tally = |kind| {
@@ -68,11 +74,7 @@ impl From<PruneReport> for PruneDict {
             exclusive_lock_longest_s: report.exclusive_lock_longest.as_secs_f64(),
             exclusive_lock_total_s: report.exclusive_lock_total.as_secs_f64(),
             duration_s: report.duration.as_secs_f64(),
-            failures: report
-                .failures
-                .into_iter()
-                .map(|failure| FailureDict { path: failure.path.display().to_string(), error: failure.error })
-                .collect(),
+            failures: report.failures.into_iter().map(Into::into).collect(),
         }
     }
 }
@@ -137,6 +139,8 @@ pub(super) struct StatusDict {
     repo_lock: &'static str,
     sysroot_locked: bool,
     unreadable_images: Vec<(String, String)>,
+    leftovers: Vec<String>,
+    obstacles: Vec<FailureDict>,
 }
 
 #[derive(IntoPyObject)]
@@ -167,6 +171,8 @@ impl From<SysrootStatus> for StatusDict {
             },
             sysroot_locked: status.sysroot_locked,
             unreadable_images: status.unreadable_images,
+            leftovers: status.leftovers.iter().map(|path| path.display().to_string()).collect(),
+            obstacles: status.obstacles.into_iter().map(Into::into).collect(),
         }
     }
 }

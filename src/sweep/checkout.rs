@@ -84,7 +84,6 @@ struct Items {
     /// Names by directory.
     names: HashMap<PathBuf, HashSet<OsString>>,
     failures: Vec<Failure>,
-    unexplored: bool,
 }
 
 impl Stuck {
@@ -94,17 +93,6 @@ impl Stuck {
         if items.leave(&path) {
             items.failures.push(Failure { path, error: error.into() });
         }
-    }
-
-    /// Notes that the directory at `path` stays, with contents that nobody has looked at: there may be mount points.
-    pub fn add_unexplored(&self, path: PathBuf, error: impl Into<String>) {
-        self.add(path, error);
-        lock(&self.0).unexplored = true;
-    }
-
-    /// Whether there may be a mount point in what is stuck.
-    pub fn is_unexplored(&self) -> bool {
-        lock(&self.0).unexplored
     }
 
     /// All items.
@@ -142,7 +130,7 @@ pub(crate) fn remove(parent: &OwnedFd, path: &Path, keep_root: bool, context: Co
         Ok(root) => root,
         Err(Errno::NOENT) => return Ok(Outcome::Gone),
         Err(error) => {
-            context.stuck.add_unexplored(path.to_owned(), reason(error));
+            context.stuck.add(path.to_owned(), reason(error));
             return Ok(Outcome::Stuck);
         }
     };
@@ -283,7 +271,7 @@ impl Tree<'_> {
             Ok(directory) => directory,
             Err(Errno::NOENT) => return self.finish(node, here),
             Err(error) => {
-                self.context.stuck.add_unexplored(self.path_of(node), reason(error));
+                self.context.stuck.add(self.path_of(node), reason(error));
                 lock(&self.state).nodes[node].stuck = true;
                 return self.finish(node, here);
             }
@@ -311,10 +299,7 @@ impl Tree<'_> {
                     if let Err(error) = removed {
                         stuck = true;
                         let path = self.path_of(node).join(name);
-                        match error {
-                            Errno::ISDIR => self.context.stuck.add_unexplored(path, reason(error)),
-                            _ => self.context.stuck.add(path, reason(error)),
-                        }
+                        self.context.stuck.add(path, reason(error));
                     } else {
                         self.context.crew.pace.deleted(directory);
                     }
@@ -327,7 +312,7 @@ impl Tree<'_> {
             Ok(ControlFlow::Continue(())) => {}
             Ok(ControlFlow::Break(())) => return Ok(ControlFlow::Break(())),
             Err(Error::Io { source, .. }) => {
-                self.context.stuck.add_unexplored(self.path_of(node), source.to_string());
+                self.context.stuck.add(self.path_of(node), source.to_string());
                 (stuck, directories) = (true, Vec::new());
             }
             Err(other) => return Err(other),
@@ -363,7 +348,7 @@ impl Tree<'_> {
                     }
                     Err(error) => {
                         // Busy is what is a mount point by now.
-                        self.context.stuck.add_unexplored(self.path_of(node), reason(error));
+                        self.context.stuck.add(self.path_of(node), reason(error));
                         lock(&self.state).nodes[node].stuck = true;
                     }
                 }

@@ -1,147 +1,140 @@
-//! Removing the checkouts of deployments that are no more.
+//! Checkouts that are no deployment's.
 //!
-//! Mirrors `cleanup_old_deployments` and `_ostree_sysroot_rmrf_deployment` in `ostree-sysroot-cleanup.c`: what lies in
-//! `ostree/deploy/STATEROOT/deploy/CHECKSUM.SERIAL` and is not in the list of deployments goes, its backing directory
-//! and its origin first. As long as the checkout's own directory is there, libostree finds it and does the rest, and
-//! so does the next run here. Where libostree gives up at the first file that can't be deleted, this goes on.
+//! Mirrors `cleanup_old_deployments` and `_ostree_sysroot_rmrf_deployment` in `ostree-sysroot-cleanup.c`: each
+//! directory `ostree/deploy/STATEROOT/deploy/HEX.NUMBER` that is not in the list of deployments goes, its backing
+//! directory and its origin first. As long as the checkout's own directory is there, libostree finds it and does the
+//! rest, and so does the next run here. Where libostree gives up, at a file that can't be deleted or a directory with
+//! another name, this goes on; and it deletes nothing through a mount point.
 
-use std::collections::{BTreeSet, HashSet};
 use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
-use std::time::Instant;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{openat, statat, AtFlags, FileType, Mode, OFlags, CWD};
 use rustix::io::Errno;
 
-use super::host::{identity, Host, Identity};
-use super::libostree::Sysroot;
-use super::Owner;
-use crate::control::{Control, Phase};
-use crate::effort::Effort;
+use super::host::{identity, Host};
+use super::listing::Listing;
 use crate::error::{Error, Result};
-use crate::pace::Pace;
-use crate::prune::Surroundings;
-use crate::repo::config::LockTimeout;
 use crate::repo::listing::each_entry;
-use crate::repo::lock::{poll, Attempt};
 use crate::repo::object::Checksum;
 use crate::repo::DIRECTORY;
-use crate::report::Failure;
-use crate::sweep::checkout::{open, remove, remove_file, unprotect, Context, Outcome, Stuck};
+use crate::sweep::checkout::{open, remove, remove_file, unprotect, Context, Outcome};
 
 /// Where deployments are, below the sysroot.
 const DEPLOY: &str = "ostree/deploy";
 
-/// A checkout that no deployment needs.
+/// A checkout that no deployment is listed for.
 #[derive(Debug)]
 pub(super) struct Unused {
     stateroot: String,
-    /// `CHECKSUM.SERIAL`.
+    /// `HEX.NUMBER`.
     name: String,
     /// The running system stands on it although libostree doesn't list it.
     in_use: bool,
 }
 
 impl Unused {
-    fn name(&self) -> String {
+    /// How reports name it.
+    pub fn name(&self) -> String {
         format!("{}/{}", self.stateroot, self.name)
     }
+
+    /// Its directory, relative to the sysroot.
+    pub fn path(&self) -> PathBuf {
+        self.path_in("deploy")
+    }
+
+    /// Its backing directory, relative to the sysroot.
+    pub fn backing(&self) -> PathBuf {
+        self.path_in("backing")
+    }
+
+    fn path_in(&self, directory: &str) -> PathBuf {
+        Path::new(DEPLOY).join(&self.stateroot).join(directory).join(&self.name)
+    }
+
+    /// Why it has to stay, if it has.
+    pub fn kept_because(&self) -> Option<&'static str> {
+        self.in_use.then_some("the running system stands on it, and no deployment is listed for it")
+    }
+
+    /// The commit that it is a checkout of, by its name.
+    pub fn commit(&self) -> Option<Checksum> {
+        self.name.split('.').next().and_then(|checksum| Checksum::from_hex(checksum.as_bytes()))
+    }
 }
 
-/// What was done about unused checkouts.
+/// What is in the sysroot's deploy directories and in no list of deployments, in order.
 #[derive(Default)]
-pub(super) struct Done {
-    /// `STATEROOT/CHECKSUM.SERIAL` of those that are gone; in a dry run, that would be.
-    pub removed: BTreeSet<String>,
-    /// What is left of the others. Paths are relative to the sysroot.
-    stuck: Stuck,
-    given_up: HashSet<String>,
+pub(super) struct Unlisted {
+    /// Checkouts.
+    pub unused: Vec<Unused>,
+    /// Directories with a name that no checkout has, relative to the sysroot. Nobody knows what they are.
+    pub strays: Vec<PathBuf>,
 }
 
-impl Done {
-    /// Whether libostree may have a try at what is left. It would delete what is mounted below, and what the running
-    /// system stands on.
-    pub fn may_be_tried_again(&self) -> bool {
-        !self.stuck.is_unexplored()
-    }
-
-    /// What could not be deleted.
-    pub fn into_failures(self) -> Vec<Failure> {
-        self.stuck.into_failures()
-    }
-}
-
-/// Removes all unused checkouts, noting in `done` what became of them.
-///
-/// # Locking
-/// The sysroot's lock in slices. In each of them it is decided anew what is unused.
-pub(super) fn remove_unused(
-    owner: &mut Owner,
-    timeout: LockTimeout,
-    effort: &Effort,
-    control: &Control,
-    done: &mut Done,
-) -> Result<()> {
-    let sysroot =
-        openat(CWD, owner.path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-            .map_err(|error| Error::io(owner.path, error))?;
-    let pace = Pace::new(effort, &sysroot, control);
-    loop {
-        pace.rest(&sysroot)?;
-        poll(timeout, control, || Ok(owner.try_lock()?.map_or(Attempt::Acquired(()), Attempt::Busy)))?;
-        let result = slice(owner.path, effort, &pace, control, done);
-        owner.unlock();
-        if result? {
-            return Ok(());
-        }
-    }
-}
-
-/// What a real run would remove. Takes no lock.
-pub(super) fn would_be_removed(path: &Path) -> Result<BTreeSet<String>> {
-    let Some(deploy) = open_deploy(path)? else { return Ok(BTreeSet::new()) };
-    let unused = unused(path, &deploy)?;
-    Ok(unused.iter().filter(|checkout| !checkout.in_use).map(Unused::name).collect())
-}
-
-/// Works until the time is over. True if nothing is left to be done.
-fn slice(path: &Path, effort: &Effort, pace: &Pace, control: &Control, done: &mut Done) -> Result<bool> {
-    let Some(deploy) = open_deploy(path)? else { return Ok(true) };
-    let mut unused = unused(path, &deploy)?;
-    unused.retain(|checkout| !done.given_up.contains(&checkout.name()));
-    control.enter(Phase::Deployments, (unused.len() + done.removed.len()) as u64);
-    control.advance(done.removed.len() as u64);
-    let deadline = Instant::now() + effort.slice();
-    let crew = pace.sweepers();
-    for checkout in unused {
-        let context = Context { control, crew, deadline, stuck: &done.stuck };
-        match remove_checkout(&deploy, &checkout, context)? {
-            Outcome::Unfinished => return Ok(false),
-            Outcome::Stuck => {
-                done.given_up.insert(checkout.name());
+/// Finds what is in the deploy directories of the sysroot at `path`, and not in `listing`.
+pub(super) fn unlisted(path: &Path, listing: &Listing, host: &Host) -> Result<Unlisted> {
+    let mut found = Unlisted::default();
+    let Some(deploy) = open_deploy(path)? else { return Ok(found) };
+    each_directory(&deploy, &path.join(DEPLOY), |stateroot| {
+        let at = Path::new(DEPLOY).join(OsStr::from_bytes(stateroot)).join("deploy");
+        let checkouts = match openat(&deploy, [stateroot, b"/deploy"].concat(), DIRECTORY, Mode::empty()) {
+            Ok(checkouts) => checkouts,
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(()),
+            Err(error) => return Err(Error::io(path.join(at), error)),
+        };
+        each_directory(&checkouts, &path.join(&at), |name| {
+            match (std::str::from_utf8(stateroot), std::str::from_utf8(name)) {
+                (Ok(stateroot), Ok(name)) if is_checkout(name) => {
+                    if !listing.has(stateroot, name) {
+                        let in_use = stands_on(&checkouts, stateroot, name, host)
+                            .map_err(|error| Error::io(path.join(&at).join(name), error))?;
+                        let (stateroot, name) = (stateroot.to_owned(), name.to_owned());
+                        found.unused.push(Unused { stateroot, name, in_use });
+                    }
+                }
+                _ => found.strays.push(at.join(OsStr::from_bytes(name))),
             }
-            Outcome::Gone => {
-                done.removed.insert(checkout.name());
-                control.advance(1);
-            }
-        }
-        if Instant::now() >= deadline || pace.wants_rest() {
-            return Ok(false);
-        }
+            Ok(())
+        })
+    })?;
+    found.unused.sort_unstable_by_key(Unused::name);
+    found.strays.sort_unstable();
+    Ok(found)
+}
+
+/// Whether the running system stands on a checkout.
+fn stands_on(checkouts: &OwnedFd, stateroot: &str, name: &str, host: &Host) -> rustix::io::Result<bool> {
+    if host.staged.as_ref().is_some_and(|staged| staged.stateroot == stateroot && staged.name == name) {
+        return Ok(true);
     }
-    Ok(true)
+    let found = |path: &str| match statat(checkouts, path, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(stat) => Ok(Some(identity(&stat))),
+        Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
+        Err(error) => Err(error),
+    };
+    Ok(found(name)?.is_some_and(|root| host.roots.contains(&root))
+        || found(&format!("{name}/etc"))?.is_some_and(|etc| host.etcs.contains(&etc)))
+}
+
+/// Removes a checkout, if the running system doesn't stand on it.
+pub(super) fn remove_unused(path: &Path, checkout: &Unused, context: Context) -> Result<Outcome> {
+    if let Some(reason) = checkout.kept_because() {
+        context.stuck.add(checkout.path(), reason);
+        return Ok(Outcome::Stuck);
+    }
+    match open_deploy(path)? {
+        Some(deploy) => remove_checkout(&deploy, checkout, context),
+        None => Ok(Outcome::Gone),
+    }
 }
 
 fn remove_checkout(deploy: &OwnedFd, checkout: &Unused, context: Context) -> Result<Outcome> {
-    let Unused { stateroot, name, in_use } = checkout;
-    let path = Path::new(DEPLOY).join(stateroot).join("deploy").join(name);
-    if *in_use {
-        let reason = "the running system stands on it, and no deployment is listed for it";
-        context.stuck.add_unexplored(path, reason);
-        return Ok(Outcome::Stuck);
-    }
+    let Unused { stateroot, name, .. } = checkout;
+    let path = checkout.path();
     let io = |error: Errno| Error::io(&path, error);
     let stateroot = openat(deploy, stateroot, DIRECTORY, Mode::empty()).map_err(io)?;
     let checkouts = openat(&stateroot, "deploy", DIRECTORY, Mode::empty()).map_err(io)?;
@@ -155,13 +148,10 @@ fn remove_checkout(deploy: &OwnedFd, checkout: &Unused, context: Context) -> Res
     unprotect(&root);
     let mut keep_root = false;
     match openat(&stateroot, "backing", DIRECTORY, Mode::empty()) {
-        Ok(backing) => {
-            let path = Path::new(DEPLOY).join(&checkout.stateroot).join("backing").join(name);
-            match remove(&backing, &path, false, context)? {
-                Outcome::Unfinished => return Ok(Outcome::Unfinished),
-                outcome => keep_root |= outcome == Outcome::Stuck,
-            }
-        }
+        Ok(backing) => match remove(&backing, &checkout.backing(), false, context)? {
+            Outcome::Unfinished => return Ok(Outcome::Unfinished),
+            outcome => keep_root |= outcome == Outcome::Stuck,
+        },
         Err(Errno::NOENT) => {}
         Err(error) => return Err(io(error)),
     }
@@ -180,80 +170,30 @@ fn open_deploy(path: &Path) -> Result<Option<OwnedFd>> {
     }
 }
 
-/// The checkouts that are in no list of deployments, in order.
-fn unused(path: &Path, deploy: &OwnedFd) -> Result<Vec<Unused>> {
-    // libostree's own reload trusts a timestamp; a new object always looks.
-    let listed = Sysroot::open(path)?.checkouts();
-    let host = Host::read()?;
-    let mut found = Vec::new();
-    each_checkout(path, deploy, |stateroot, name, identity| {
-        if !listed.iter().any(|(its, other)| its == stateroot && other == name) {
-            let is_staged = host
-                .staged
-                .as_ref()
-                .is_some_and(|staged| staged.stateroot == stateroot && staged.name == name);
-            let in_use = is_staged || host.roots.contains(&identity);
-            found.push(Unused { stateroot: stateroot.to_owned(), name: name.to_owned(), in_use });
-        }
-    })?;
-    found.sort_unstable_by_key(Unused::name);
-    Ok(found)
+/// The commits whose checkouts in the sysroot at `path` the running system stands on, but for those of `listing`.
+pub(super) fn commits_in_use(path: &Path, listing: &Listing, host: &Host) -> Result<Vec<Checksum>> {
+    let unlisted = unlisted(path, listing, host)?.unused;
+    Ok(unlisted.iter().filter(|checkout| checkout.in_use).filter_map(Unused::commit).collect())
 }
 
-/// The commits whose checkouts are these directories.
-pub(super) fn commits_of(path: &Path, directories: &BTreeSet<Identity>) -> Result<Vec<Checksum>> {
-    let mut found = Vec::new();
-    if let Some(deploy) = open_deploy(path)? {
-        each_checkout(path, &deploy, |_, name, identity| {
-            if directories.contains(&identity) {
-                found.extend(
-                    name.split('.').next().and_then(|checksum| Checksum::from_hex(checksum.as_bytes())),
-                );
-            }
-        })?;
-    }
-    Ok(found)
-}
-
-/// Calls `each` with every checkout's stateroot, name and directory. What doesn't look like a checkout is none.
-fn each_checkout(path: &Path, deploy: &OwnedFd, mut each: impl FnMut(&str, &str, Identity)) -> Result<()> {
-    each_directory(deploy, &path.join(DEPLOY), |stateroot| {
-        let path = path.join(DEPLOY).join(stateroot);
-        let checkouts = match openat(deploy, format!("{stateroot}/deploy"), DIRECTORY, Mode::empty()) {
-            Ok(checkouts) => checkouts,
-            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(()),
-            Err(error) => return Err(Error::io(path.join("deploy"), error)),
-        };
-        each_directory(&checkouts, &path.join("deploy"), |name| {
-            if !is_checkout(name) {
-                return Ok(());
-            }
-            match statat(&checkouts, name, AtFlags::SYMLINK_NOFOLLOW) {
-                Ok(stat) => each(stateroot, name, identity(&stat)),
-                Err(Errno::NOENT) => {}
-                Err(error) => return Err(Error::io(path.join("deploy").join(name), error)),
-            }
-            Ok(())
-        })
-    })
-}
-
-/// Calls `each` for every directory in `directory` whose name is text, as those of stateroots and checkouts are.
-fn each_directory(directory: &OwnedFd, path: &Path, mut each: impl FnMut(&str) -> Result<()>) -> Result<()> {
+/// Calls `each` with the name of every directory in `directory`.
+fn each_directory(directory: &OwnedFd, path: &Path, mut each: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
     each_entry(directory, path, |entry| {
         let io = |error: std::io::Error| Error::io(path.join(OsStr::from_bytes(entry.name)), error);
-        match (std::str::from_utf8(entry.name), entry.file_type().map_err(io)?) {
-            (Ok(name), Some(FileType::Directory)) => each(name),
+        match entry.file_type().map_err(io)? {
+            Some(FileType::Directory) => each(entry.name),
             _ => Ok(()),
         }
     })
 }
 
-/// Whether this is how libostree writes a checkout's name: a checksum, a dot, a number.
+/// Whether libostree takes a directory of this name for a checkout, and finds it again by what it makes of the name:
+/// `_ostree_sysroot_parse_deploy_path_name` reads hexadecimal digits, a dot, and a number.
 fn is_checkout(name: &str) -> bool {
     name.split_once('.').is_some_and(|(checksum, serial)| {
-        Checksum::from_hex(checksum.as_bytes()).is_some()
-            && serial.parse::<u32>().is_ok_and(|number| number.to_string() == serial)
+        !checksum.is_empty()
+            && checksum.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'))
+            && serial.parse::<i32>().is_ok_and(|number| number >= 0 && number.to_string() == serial)
     })
 }
 
@@ -262,18 +202,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_checkout_is_named_by_checksum_and_serial() {
+    fn a_checkout_is_named_by_hexadecimal_digits_and_a_number() {
         let checksum = "0f".repeat(32);
-        for good in ["0", "7", "10"] {
+        for good in ["0", "7", "10", "2147483647"] {
             assert!(is_checkout(&format!("{checksum}.{good}")), "{good}");
+            assert!(is_checkout(&format!("20240101.{good}")), "{good}");
         }
-        for bad in ["", "-1", "+1", "01", "1.origin", "x", " 1"] {
+        for bad in ["", "-1", "+1", "01", "1.origin", "x", " 1", "1\n", "2147483648"] {
             assert!(!is_checkout(&format!("{checksum}.{bad}")), "{bad}");
         }
-        assert!(
-            !is_checkout("0f.0")
-                && !is_checkout(&checksum)
-                && !is_checkout(&format!("{}.0", checksum.to_uppercase()))
-        );
+        for bad in ["", ".0", "0f", "0F.0", "foo.0", "lost+found", "0f .0"] {
+            assert!(!is_checkout(bad), "{bad}");
+        }
     }
 }

@@ -1,11 +1,12 @@
-//! The order in which a sysroot is cleaned up: checkouts, what libostree removes by itself, the repository.
+//! The order in which a sysroot is cleaned up: leftovers, deployment refs, the repository.
 
 use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 
-use super::libostree::Sysroot;
-use super::{checkouts, host, Owner};
+use super::leftovers::{self, Forecast};
+use super::libostree::{self, Sysroot};
+use super::{host, Owner};
 use crate::container::layers;
 use crate::control::{Control, Phase};
 use crate::effort::Effort;
@@ -43,7 +44,7 @@ pub struct CleanupOptions<'a> {
 /// writable, as `ostree admin` does it. So it runs in a thread of its own, and the caller's mounts stay as they are.
 ///
 /// # Locking
-/// The sysroot's lock for each slice of the removal of checkouts and of the prune, and for `prepare_cleanup`. A dry run
+/// The sysroot's lock for each slice of the removal of leftovers and of the prune, and while refs are written. A dry run
 /// takes only the repository's shared lock.
 ///
 /// # Cancellation
@@ -102,8 +103,7 @@ fn clean_sysroot(
     let repo_path = path.join("ostree/repo");
     // Before anything is removed: is it a repository that we know how to prune?
     let timeout = effort.lock_timeout.unwrap_or(Repo::open(&repo_path)?.config().lock_timeout);
-    let sysroot = if dry_run { Sysroot::open(path)? } else { Sysroot::open_for_writing(path)? };
-    let mut owner = Owner::new(path, sysroot, dry_run);
+    let mut owner = Owner::open(path, if dry_run { None } else { Some(Sysroot::open(path)?) })?;
     if !dry_run {
         // libostree makes a read-only sysroot writable, by a new mount, when it takes its lock. What was opened
         // before stays read-only.
@@ -113,7 +113,9 @@ fn clean_sysroot(
     let repo = Repo::open(&repo_path)?;
     owner.own = host::owns(&repo)?;
     if dry_run {
-        before.deployments_removed = checkouts::would_be_removed(path)?.into_iter().collect();
+        let Forecast { checkouts, failures, .. } = Forecast::of(&owner)?;
+        before.deployments_removed = checkouts;
+        before.failures = failures;
         if options.container_layers {
             let layers = owner.unneeded_layers(&repo, control)?;
             before.container_layers_removed = layers.iter().filter_map(layers::digest).collect();
@@ -121,12 +123,8 @@ fn clean_sysroot(
         }
         return prune(&mut owner, &repo, options, control);
     }
-    let removable = remove_checkouts(&mut owner, &repo, options, control, before)?;
-    let report = if removable {
-        prepare_and_prune(&mut owner, &repo, options, control, before)?
-    } else {
-        prune(&mut owner, &repo, options, control)?
-    };
+    remove_leftovers(&mut owner, &repo, options, control, before)?;
+    let report = write_refs_and_prune(&mut owner, &repo, options, control, before)?;
     if report.unfinished.is_some() {
         return Ok(report);
     }
@@ -165,44 +163,43 @@ fn drop_layers(
     Ok(())
 }
 
-/// Removes checkouts that belong to no deployment; false if libostree had better not try what was left.
-fn remove_checkouts(
+/// Removes what belongs to no deployment.
+fn remove_leftovers(
     owner: &mut Owner,
     repo: &Repo,
     options: &CleanupOptions,
     control: &Control,
     report: &mut PruneReport,
-) -> Result<bool> {
+) -> Result<()> {
     control.enter(Phase::Deployments, 0);
     let timeout = options.effort.lock_timeout.unwrap_or(repo.config().lock_timeout);
-    let mut done = checkouts::Done::default();
-    let result = checkouts::remove_unused(owner, timeout, &options.effort, control, &mut done);
-    let removable = done.may_be_tried_again();
+    let mut done = leftovers::Done::default();
+    let result = leftovers::remove_all(owner, timeout, &options.effort, control, &mut done);
     report.deployments_removed.extend(std::mem::take(&mut done.removed));
     report.failures.extend(done.into_failures());
-    result.map(|()| removable)
+    result
 }
 
-/// Has libostree do its part, and prunes the repository.
+/// Writes the deployment refs anew, and prunes the repository.
 ///
 /// libostree writes refs, even if they are what they were. A full disk may have no room for that until something is
 /// deleted, and refs that are out of date keep more rather than less. So then the repository is pruned before, too.
-fn prepare_and_prune(
+fn write_refs_and_prune(
     owner: &mut Owner,
     repo: &Repo,
     options: &CleanupOptions,
     control: &Control,
     before: &mut PruneReport,
 ) -> Result<PruneReport> {
-    let prepared = prepare(owner, repo, options.effort.lock_timeout, control, before)?;
+    let written = write_refs(owner, repo, options.effort.lock_timeout, control, before)?;
     if options.container_layers {
         drop_layers(owner, repo, options, control, before)?;
     }
     let report = prune(owner, repo, options, control)?;
-    if prepared || report.unfinished.is_some() {
+    if written || report.unfinished.is_some() {
         return Ok(report);
     }
-    let rest = match prepare(owner, repo, options.effort.lock_timeout, control, before) {
+    let rest = match write_refs(owner, repo, options.effort.lock_timeout, control, before) {
         Ok(true) => prune(owner, repo, options, control),
         Ok(false) => Ok(still_full()),
         Err(error) => Err(error),
@@ -218,8 +215,8 @@ fn prepare_and_prune(
     }
 }
 
-/// Has libostree remove what belongs to no deployment; false if the disk is too full for it to finish.
-fn prepare(
+/// Has libostree write the deployment refs anew; false if the disk is too full for it to finish.
+fn write_refs(
     owner: &mut Owner,
     repo: &Repo,
     lock_timeout: Option<LockTimeout>,
@@ -230,14 +227,14 @@ fn prepare(
     // libostree will take the repository's lock itself, in a wait that can't be cancelled. So wait here until it
     // can be had.
     drop(lock_both(owner, &lock, LockKind::Shared, control)?);
-    let result = owner.sysroot.load().map(|()| owner.sysroot.prepare_cleanup(control));
+    let result = owner.look().map(|()| libostree::write_refs(owner.path, &owner.listing, control));
     owner.unlock();
     match result? {
         Ok(()) => Ok(true),
         Err(Error::NoSpace(_)) => Ok(false),
-        // What it has not come to is kept, boot files as well as refs, and can be pruned around.
+        // Refs that are left keep more than is needed, and can be pruned around.
         Err(Error::Sysroot(error)) => {
-            report.failures.push(Failure { path: "ostree".into(), error });
+            report.failures.push(Failure { path: "ostree/repo/refs/heads/ostree".into(), error });
             Ok(true)
         }
         Err(error) => Err(error),

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use super::libostree::Sysroot;
 use super::{host, Owner};
 use crate::control::Control;
 use crate::error::Result;
@@ -23,15 +22,15 @@ use crate::repo::Repo;
 pub fn plan(path: &Path, options: &PlanOptions, control: &Control) -> Result<Plan> {
     let path = host::sysroot(path)?;
     let repo = Repo::open(&path.join("ostree/repo"))?;
-    let sysroot = Sysroot::open(path)?;
+    let mut owner = Owner::open(path, None)?;
     let retention = Retention::refs(Keep::ALONE);
     let options = PlanOptions { retention: &retention, ..*options };
     let make = |sources: &mut dyn RootSource, dropped: &HashMap<Checksum, Vec<String>>| {
         let names = |commit: Checksum| dropped.get(&commit).cloned().unwrap_or_default();
         plan::make(&repo, Some(path), sources, &names, &options, control)
     };
-    let Some((kept, dropped)) = sysroot.after_finalization()? else {
-        return make(&mut Owner::new(path, sysroot, true), &HashMap::new());
+    let Some((kept, dropped)) = owner.listing.after_finalization(&owner.host)? else {
+        return make(&mut owner, &HashMap::new());
     };
     let mut names: HashMap<_, Vec<_>> = HashMap::new();
     for (name, commit) in dropped {
@@ -59,6 +58,6 @@ impl RootSource for Future {
 
     /// Finalization writes the deployment refs anew.
     fn outdates(&self, reference: &Ref) -> bool {
-        super::libostree::is_deployment_ref(&reference.path)
+        super::listing::is_deployment_ref(&reference.path)
     }
 }

@@ -33,6 +33,8 @@ pub(super) type Identity = (u64, u64);
 pub(super) struct Host {
     /// The directories that are its root now or after a soft reboot.
     pub roots: BTreeSet<Identity>,
+    /// The directories mounted on that root's `/etc`: a checkout's own, even where an overlay hides its root.
+    pub etcs: BTreeSet<Identity>,
     /// The staged deployment.
     pub staged: Option<Staged>,
 }
@@ -51,9 +53,10 @@ pub(super) struct Staged {
 impl Host {
     /// Reads all of it. What is there and can't be understood is an error.
     pub fn read() -> Result<Self> {
-        let mut roots = BTreeSet::new();
+        let (mut roots, mut etcs) = (BTreeSet::new(), BTreeSet::new());
         for root in ["/", NEXT_ROOT] {
             roots.extend(identify(root)?);
+            etcs.extend(identify(Path::new(root).join("etc"))?);
         }
         for path in [BOOTED, NEXT_BOOTED] {
             roots.extend(
@@ -68,7 +71,17 @@ impl Host {
                 .or_else(|| Some(Err(nameless())))
                 .transpose()?,
         };
-        Ok(Self { roots, staged })
+        Ok(Self { roots, etcs, staged })
+    }
+
+    /// Adds what is found now. What the running system stood on once stays that for a whole run: libostree's load may
+    /// delete what says so.
+    pub fn read_again(&mut self) -> Result<()> {
+        let Self { roots, etcs, staged } = Self::read()?;
+        self.roots.extend(roots);
+        self.etcs.extend(etcs);
+        self.staged = staged.or(self.staged.take());
+        Ok(())
     }
 }
 

@@ -1,18 +1,18 @@
-//! libostree's sysroot object, with our errors and our way to cancel.
+//! What libostree does for us on a sysroot, with our errors and our way to cancel.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use ostree::gio;
 use ostree::gio::prelude::*;
+use ostree::{gio, Deployment};
 use rustix::fs::{linkat, AtFlags, CWD};
 use rustix::io::Errno;
 
 use super::host::Host;
+use super::listing::{DeploymentStatus, Listing};
 use crate::control::Control;
 use crate::error::{Error, Result};
-use crate::repo::object::Checksum;
 
 /// The sysroot's lock, below its path.
 pub(super) const LOCK_FILE: &str = "ostree/lock";
@@ -20,29 +20,16 @@ pub(super) const LOCK_FILE: &str = "ostree/lock";
 /// How often a running call of libostree's is checked for cancellation.
 const TICK: Duration = Duration::from_millis(20);
 
-/// A sysroot. Belongs to the thread that opened it.
+/// A sysroot that is changed. Belongs to the thread that opened it. It is never loaded: [`list`] does that.
 pub(super) struct Sysroot(ostree::Sysroot);
 
 impl Sysroot {
-    /// Loads the sysroot at `path` to look at it.
+    /// Opens the sysroot at `path`. On a booted system this moves the calling thread, and those it starts, into a mount
+    /// namespace of their own.
     pub fn open(path: &Path) -> Result<Self> {
-        let sysroot = ostree::Sysroot::new(Some(&gio::File::for_path(path)));
-        sysroot.initialize().map_err(error)?;
-        load(&sysroot)?;
-        Ok(Self(sysroot))
-    }
-
-    /// Opens the sysroot at `path` to change it, and does not yet load it: what it holds is certain only under its
-    /// lock. On a booted system this moves the calling thread, and those it starts, into a mount namespace of their
-    /// own.
-    pub fn open_for_writing(path: &Path) -> Result<Self> {
         let sysroot = ostree::Sysroot::new(Some(&gio::File::for_path(path)));
         sysroot.initialize_with_mount_namespace(gio::Cancellable::NONE).map_err(error)?;
         Ok(Self(sysroot))
-    }
-
-    pub fn inner(&self) -> &ostree::Sysroot {
-        &self.0
     }
 
     /// Takes the sysroot's lock if nobody else has it.
@@ -67,105 +54,78 @@ impl Sysroot {
     pub fn unlock(&self) {
         self.0.unlock();
     }
-
-    /// All deployments, the staged one included, with a name for messages.
-    pub fn deployments(&self) -> Result<Vec<(String, Checksum)>> {
-        self.0.deployments().iter().map(named).collect()
-    }
-
-    /// The deployments that are left and those that are gone after the staged one was finalized; None if none is staged.
-    ///
-    /// Mirrors `ostree_sysroot_simple_write_deployment` with the flags that finalization gives it: of the staged
-    /// deployment's stateroot go all that are not pinned, not booted, and not what `/etc` was merged from.
-    pub fn after_finalization(&self) -> Result<Option<(Vec<Named>, Vec<Named>)>> {
-        let deployments = self.0.deployments();
-        let Some(staged) = deployments.iter().find(|deployment| deployment.is_staged()) else {
-            return Ok(None);
-        };
-        let booted = self.0.booted_deployment();
-        let merged = Host::read()?.staged.and_then(|staged| staged.merged);
-        let (kept, gone): (Vec<_>, Vec<_>) = deployments.iter().partition(|deployment| {
-            deployment.is_staged()
-                || deployment.is_pinned()
-                || deployment.osname() != staged.osname()
-                || booted.as_ref().is_some_and(|booted| booted.equal(deployment))
-                || merged.as_ref() == Some(&checkout(deployment))
-        });
-        let name_all = |deployments: Vec<_>| deployments.into_iter().map(named).collect::<Result<_>>();
-        Ok(Some((name_all(kept)?, name_all(gone)?)))
-    }
-
-    /// All deployments' checkouts, the staged one's included, as stateroot and `CHECKSUM.SERIAL`.
-    pub fn checkouts(&self) -> Vec<(String, String)> {
-        self.0.deployments().iter().map(checkout).collect()
-    }
-
-    /// Whether `prepare_cleanup` deletes or overwrites a ref, given by its path in the repository.
-    ///
-    /// Mirrors `generate_deployment_refs`: refs `ostree/B/S/I` keep the deployments' commits, `B` and `S` being 0 or
-    /// 1. Those of the current boot version are overwritten up to the number of deployments, the others are deleted.
-    pub fn rewrites_ref(&self, path: &Path) -> bool {
-        let Some((version, subversion, index)) = parse_deployment_ref(path) else { return false };
-        let current = (self.0.bootversion().to_string(), self.0.subbootversion().to_string());
-        if (version, subversion) != (current.0.as_str(), current.1.as_str()) {
-            return !index.is_empty();
-        }
-        let count = self.0.deployments().len();
-        matches!(index[..], [only] if only.parse::<usize>().is_ok_and(|index| index < count))
-    }
-
-    /// Loads the deployments.
-    pub fn load(&self) -> Result<()> {
-        load(&self.0)
-    }
-
-    /// Removes what belongs to no deployment; does not prune. To be called once it is loaded.
-    ///
-    /// # Locking
-    /// To be called with the sysroot's lock held, and the repository's not: it opens a transaction of its own.
-    pub fn prepare_cleanup(&self, control: &Control) -> Result<()> {
-        cancellable(control, |cancellable| self.0.prepare_cleanup(Some(cancellable)))
-    }
 }
 
-/// Loads the deployments of an initialized sysroot.
-fn load(sysroot: &ostree::Sysroot) -> Result<()> {
+/// Writes the refs that keep the deployments' commits, and deletes those of other boot versions: what
+/// `generate_deployment_refs` does. Its transaction also removes what is stale in `tmp`.
+///
+/// # Locking
+/// To be called with the sysroot's lock held, and the repository's not: the transaction takes that itself.
+pub(super) fn write_refs(path: &Path, listing: &Listing, control: &Control) -> Result<()> {
+    let current = (listing.boot_version, listing.sub_boot_version);
+    cancellable(control, |cancellable| {
+        let repo = ostree::Repo::new_for_path(path.join("ostree/repo"));
+        repo.open(Some(cancellable))?;
+        for other in [(0, 0), (0, 1), (1, 0), (1, 1)].into_iter().filter(|version| *version != current) {
+            let prefix = format!("ostree/{}/{}", other.0, other.1);
+            let flags = ostree::RepoListRefsExtFlags::NONE;
+            for name in repo.list_refs_ext(Some(&prefix), flags, Some(cancellable))?.keys() {
+                repo.set_ref_immediate(None, name, None, Some(cancellable))?;
+            }
+        }
+        let transaction = repo.auto_transaction(Some(cancellable))?;
+        for (index, deployment) in listing.deployments.iter().enumerate() {
+            let name = format!("ostree/{}/{}/{index}", current.0, current.1);
+            repo.transaction_set_ref(None, &name, Some(&deployment.checksum));
+        }
+        transaction.commit(Some(cancellable)).map(drop)
+    })
+}
+
+/// What libostree knows of the sysroot at `path`. It may unlink files of the running system; see
+/// [`without_deleting`](super::undeletable::without_deleting).
+pub(super) fn list(path: &Path) -> Result<Listing> {
+    let sysroot = ostree::Sysroot::new(Some(&gio::File::for_path(path)));
+    sysroot.initialize().map_err(error)?;
     if sysroot.is_booted() {
         // libostree takes what it can't read for no staged deployment.
         Host::read()?;
     }
-    sysroot.load(gio::Cancellable::NONE).map_err(error)
-}
-
-/// A deployment's name for messages, and its commit.
-pub(super) type Named = (String, Checksum);
-
-fn named(deployment: &ostree::Deployment) -> Result<Named> {
-    let (os, commit, serial) = (deployment.osname(), deployment.csum(), deployment.deployserial());
-    let name = format!("deployment {os} {commit}.{serial}");
-    match Checksum::from_hex(commit.as_bytes()) {
-        Some(checksum) => Ok((name, checksum)),
-        None => Err(Error::corrupt(name, "it names no commit")),
-    }
-}
-
-/// A deployment's stateroot, and its checkout's name there.
-fn checkout(deployment: &ostree::Deployment) -> (String, String) {
-    (deployment.osname().into(), format!("{}.{}", deployment.csum(), deployment.deployserial()))
-}
-
-/// Whether a ref, given by its path in the repository, is one that libostree keeps a deployment's commit by.
-pub(super) fn is_deployment_ref(path: &Path) -> bool {
-    let index = parse_deployment_ref(path).map(|(_, _, index)| index);
-    index.is_some_and(|index| matches!(index[..], [only] if only.parse::<usize>().is_ok()))
-}
-
-fn parse_deployment_ref(path: &Path) -> Option<(&str, &str, Vec<&str>)> {
-    let name = path.strip_prefix("refs/heads/ostree").ok()?;
-    let mut parts = name.iter().map(|part| part.to_str().unwrap_or_default());
-    let (version, subversion) = (parts.next()?, parts.next()?);
-    let is_version = |part| matches!(part, "0" | "1");
-    (is_version(version) && is_version(subversion)).then(|| (version, subversion, parts.collect()))
+    sysroot.load(gio::Cancellable::NONE).map_err(error)?;
+    let booted = sysroot.booted_deployment();
+    let (pending, rollback) =
+        if booted.is_some() { sysroot.query_deployments_for(None) } else { (None, None) };
+    let is =
+        |one: &Deployment, other: &Option<Deployment>| other.as_ref().is_some_and(|other| one.equal(other));
+    let found = sysroot.deployments();
+    let overlays =
+        found.iter().filter_map(Deployment::bootconfig).flat_map(|config| config.overlay_initrds());
+    let base_name = |path: &str| path.rsplit('/').next().unwrap_or_default().to_owned();
+    Ok(Listing {
+        boot_version: sysroot.bootversion(),
+        sub_boot_version: sysroot.subbootversion(),
+        kernels: found.iter().map(|deployment| deployment.bootcsum().into()).collect(),
+        overlays: overlays.map(|path| base_name(&path)).collect(),
+        deployments: found
+            .iter()
+            .map(|deployment| DeploymentStatus {
+                index: deployment.index(),
+                stateroot: deployment.osname().into(),
+                checksum: deployment.csum().into(),
+                serial: deployment.deployserial(),
+                booted: is(deployment, &booted),
+                staged: deployment.is_staged(),
+                pinned: deployment.is_pinned(),
+                pending: is(deployment, &pending),
+                rollback: is(deployment, &rollback),
+                version: None,
+                image: deployment
+                    .origin()
+                    .and_then(|origin| origin.string("origin", "container-image-reference").ok())
+                    .map(Into::into),
+            })
+            .collect(),
+    })
 }
 
 /// Runs a call of libostree's that `control` can cancel.

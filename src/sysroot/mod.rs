@@ -1,16 +1,21 @@
 //! The sysroot around a system's repository.
 //!
-//! A [`cleanup`](fn@cleanup) here is `ostree_sysroot_cleanup`: [`checkouts`] that belong to no deployment go,
-//! libostree's own `prepare_cleanup` removes what else belongs to none (boot files, deployment refs), and then
-//! [`prune`](crate::prune) takes the place of its prune, with refs at depth 0 and all deployments as roots.
+//! A [`cleanup`](fn@cleanup) here is `ostree_sysroot_cleanup`: [`leftovers`] that belong to no deployment go, which are
+//! [`checkouts`] and [`boot`] files, libostree writes the deployment refs anew, and then [`prune`](crate::prune) takes
+//! the place of its prune, with refs at depth 0 and all deployments as roots.
 
+mod boot;
 mod checkouts;
 mod cleanup;
 mod future;
 mod host;
+mod leftovers;
 mod libostree;
+mod listing;
+mod mounts;
 mod own_repo;
 mod status;
+mod undeletable;
 mod view;
 
 use std::collections::HashSet;
@@ -18,9 +23,12 @@ use std::path::{Path, PathBuf};
 
 pub use self::cleanup::{cleanup, CleanupOptions};
 pub use self::future::plan;
+use self::host::Host;
 use self::libostree::Sysroot;
+pub use self::listing::DeploymentStatus;
+use self::listing::Listing;
 pub use self::own_repo::{plan_repo, prune};
-pub use self::status::{status, DeploymentStatus, SysrootStatus};
+pub use self::status::{status, SysrootStatus};
 pub use self::view::{check_policy, usage, why, Place};
 use crate::container::layers;
 use crate::control::Control;
@@ -35,8 +43,12 @@ use crate::repo::Repo;
 /// The sysroot that a repository belongs to.
 struct Owner<'a> {
     path: &'a Path,
-    sysroot: Sysroot,
-    dry_run: bool,
+    /// What locks it; None if it is only looked at.
+    sysroot: Option<Sysroot>,
+    /// What the running system has stood on at any time.
+    host: Host,
+    /// What there was at the last look.
+    listing: Listing,
     /// Whether the system was booted from it.
     own: bool,
     /// Refs that a real run drops, and so protect nothing in a dry one.
@@ -44,8 +56,23 @@ struct Owner<'a> {
 }
 
 impl<'a> Owner<'a> {
-    fn new(path: &'a Path, sysroot: Sysroot, dry_run: bool) -> Self {
-        Self { path, sysroot, dry_run, own: false, dropped: HashSet::new() }
+    /// Looks at the sysroot at `path`, to change it if `sysroot` is given.
+    fn open(path: &'a Path, sysroot: Option<Sysroot>) -> Result<Self> {
+        let mut owner = Self::new(path, sysroot);
+        owner.look()?;
+        Ok(owner)
+    }
+
+    fn new(path: &'a Path, sysroot: Option<Sysroot>) -> Self {
+        let (host, listing) = (Host::default(), Listing::default());
+        Self { path, sysroot, host, listing, own: false, dropped: HashSet::new() }
+    }
+
+    /// Looks again. The host comes first, as libostree's load may delete what it is known by.
+    fn look(&mut self) -> Result<()> {
+        self.host.read_again()?;
+        self.listing = Listing::read(self.path)?;
+        boot::check_mounted(self.path, &self.listing)
     }
 
     /// Refs of container layers that no image and no deployment needs.
@@ -56,37 +83,39 @@ impl<'a> Owner<'a> {
 
 impl RootSource for Owner<'_> {
     fn roots(&mut self) -> Result<Vec<Start>> {
-        // libostree reloads only if a timestamp changed; a new object always looks.
-        Sysroot::open(self.path)?
-            .deployments()?
-            .into_iter()
-            .map(|(deployment, commit)| {
-                Ok(Start { commit, keep: Keep::ALONE, required_by: Some(deployment) })
-            })
-            .collect()
+        self.look()?;
+        let keep = Keep::ALONE;
+        let listed = self.listing.named()?.into_iter();
+        let listed = listed.map(|(name, commit)| Start { commit, keep, required_by: Some(name) });
+        // What a checkout without a deployment is named by need not be a commit.
+        let in_use = checkouts::commits_in_use(self.path, &self.listing, &self.host)?.into_iter();
+        let in_use = in_use.map(|commit| Start { commit, keep, required_by: None });
+        Ok(listed.chain(in_use).collect())
     }
 
     fn in_use(&mut self) -> Result<Vec<Start>> {
         if self.own {
-            own_repo::in_use()
+            own_repo::in_use(&self.host)
         } else {
             Ok(Vec::new())
         }
     }
 
-    /// `prepare_cleanup` writes the deployment refs anew; a dry run has to do without.
+    /// A cleanup writes the deployment refs anew; a dry run has to do without.
     fn outdates(&self, reference: &Ref) -> bool {
-        self.dry_run && (self.sysroot.rewrites_ref(&reference.path) || self.dropped.contains(&reference.path))
+        self.sysroot.is_none()
+            && (self.listing.rewrites_ref(&reference.path) || self.dropped.contains(&reference.path))
     }
 }
 
 impl Surroundings for Owner<'_> {
     fn try_lock(&mut self) -> Result<Option<PathBuf>> {
-        Ok((!self.sysroot.try_lock(self.path)?).then(|| self.path.join(libostree::LOCK_FILE)))
+        let Some(sysroot) = &self.sysroot else { return Ok(None) };
+        Ok((!sysroot.try_lock(self.path)?).then(|| self.path.join(libostree::LOCK_FILE)))
     }
 
     fn unlock(&mut self) {
-        self.sysroot.unlock();
+        self.sysroot.iter().for_each(Sysroot::unlock);
     }
 
     /// Files that are marked in a checkout are marked in the repository: they are the same.

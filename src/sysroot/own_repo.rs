@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::checkouts;
 use super::host::{self, Host};
+use super::listing::Listing;
 use crate::control::Control;
 use crate::error::Result;
 use crate::mark::retention::Keep;
@@ -51,7 +52,7 @@ impl RootSource for OwnRepo {
     }
 
     fn in_use(&mut self) -> Result<Vec<Start>> {
-        in_use()
+        in_use(&Host::read()?)
     }
 
     fn outdates(&self, _: &Ref) -> bool {
@@ -72,11 +73,10 @@ impl Surroundings for OwnRepo {
 }
 
 /// The commits that the running system stands on, and those that it is to stand on after the next boot.
-pub(super) fn in_use() -> Result<Vec<Start>> {
-    let host = Host::read()?;
-    let booted = checkouts::commits_of(Path::new("/"), &host.roots)?;
+pub(super) fn in_use(host: &Host) -> Result<Vec<Start>> {
+    let booted = checkouts::commits_in_use(Path::new("/"), &Listing::default(), host)?;
     let booted = booted.into_iter().map(|commit| start(commit, "the running system"));
-    Ok(booted.chain(staged(&host)).collect())
+    Ok(booted.chain(staged(host)).collect())
 }
 
 fn staged(host: &Host) -> Option<Start> {

@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use super::libostree::Sysroot;
 use super::own_repo::OwnRepo;
 use super::{host, Owner};
 use crate::control::Control;
@@ -91,9 +90,7 @@ fn look<T>(
         Place::Sysroot(path) => {
             let path = host::sysroot(path)?;
             let repo = Repo::open(&path.join("ostree/repo"))?;
-            let sysroot = Sysroot::open(path)?;
-            let mut owner = Owner::new(path, sysroot, true);
-            look(&repo, &mut owner, ViewOptions { depth: Some(0), ..options })
+            look(&repo, &mut Owner::open(path, None)?, ViewOptions { depth: Some(0), ..options })
         }
     }
 }

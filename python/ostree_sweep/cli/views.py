@@ -138,6 +138,8 @@ def status(options: argparse.Namespace, signals: WorkSignals) -> Result:
     if isinstance(used, str):
         facts["Sizes"] = f"unknown: {used}"
     lines += [f"{f'{name}:':<17}{text}" for name, text in facts.items()]
+    lines += [f"Left over:       {path}" for path in found["leftovers"]]
+    lines += [f"Cannot remove:   {each['path']}: {each['error']}" for each in found["obstacles"]]
     return Result(lines, data)
 
 
