@@ -32,7 +32,7 @@ LICENCES = { \
 .DEFAULT_GOAL = help
 .DELETE_ON_ERROR:
 .PHONY: help deps deps-vm deps-peers deps-bench build wheel share docs licences picture demo test test-long test-vm test-peers test-programs \
-	fuzz lint advisories bench clean
+	fuzz lint advisories bench findings clean
 
 help: ## show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -155,6 +155,9 @@ bench: build deps-bench ## measure side by side with ostree and flatpak
 	$(BIN)/python benches/plans.py
 	$(BIN)/python benches/foreground.py
 	$(BIN)/python benches/footprint.py
+
+findings: ## see whether other software still behaves as findings/*.sh say, with packages from the mirror
+	for finding in findings/*.sh; do echo "# $$finding" && $(SUDO) $$finding || exit; done
 
 clean: ## remove all that was built
 	cargo clean
