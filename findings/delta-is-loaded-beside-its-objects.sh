@@ -6,7 +6,7 @@
 #           same as 2025.2.
 # Expected: where a delta leads from what the client has to what it wants, the client loads the delta instead of objects.
 # Seen:     three files of 500 kB, changed by two bytes each: a delta of 10 to 40 kB. A bare-user client of 2022.7 loads it,
-#           and with it most or all of the whole files; 2025.2 loads none. An archive client asks for no delta, in both
+#           and in most pulls some or all of the whole files, too; 2025.2 loads none. An archive client asks for no delta, in both
 #           versions, and loads all three.
 # Why:      2022.7 begins to walk the new commit while the delta is still being applied, and asks for what is missing as yet.
 #           For an archive repository everything in the delta would have to be compressed anew.
@@ -27,22 +27,27 @@ ostree --repo=server summary --update
 serve server
 
 pull() {
+    rm -rf "$1"
     ostree --repo="$1" init --mode="$1"
     ostree --repo="$1" remote add --no-gpg-verify server "$url"
     ostree --repo="$1" pull server "main@$old" >/dev/null
     before=$(wc -l <requests)
     ostree --repo="$1" pull server main | tail --lines=1
     tail --lines="+$((before + 1))" requests >"$1.requests"
-    parts=$(grep -c 'GET /deltas/.*/0 ' "$1.requests") || true
-    files=$(grep -c 'GET /objects/.*filez' "$1.requests") || true
+    parts=$(grep --count 'GET /deltas/.*/0 ' "$1.requests") || true
+    files=$(grep --count 'GET /objects/.*filez' "$1.requests") || true
     echo "   $1: $parts parts of deltas, $files files"
 }
 
-pull bare-user
-check 'the bare-user client loads the delta' [ "$parts" = 1 ]
+all=0
+for try in {1..8}; do
+    pull bare-user
+    check "the bare-user client loads the delta ($try)" [ "$parts" = 1 ]
+    all=$((all + files))
+done
 case $(ostree --version) in
-*2022.7*) check 'and whole files, too' [ "$files" -ge 1 ] ;;
-*) check 'and nothing else' [ "$files" = 0 ] ;;
+*2022.7*) check 'and whole files, too' [ "$all" -ge 1 ] ;;
+*) check 'and nothing else' [ "$all" = 0 ] ;;
 esac
 pull archive
 check 'the archive client loads no delta but all files' [ "$parts $files" = '0 3' ]

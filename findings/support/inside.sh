@@ -63,7 +63,7 @@ commit_os() {
 booted() {
     local stateroot=$PWD/sysroot/ostree/deploy/$1
     # shellcheck disable=SC2016 # The inner shell expands them.
-    unshare --mount --pid --fork --kill-child --propagation unchanged sh -euc '
+    unshare --mount --pid --fork --kill-child --propagation unchanged bash -euc '
         mount --bind "$1" "$1"
         cd "$1"
         mount --bind /usr usr
