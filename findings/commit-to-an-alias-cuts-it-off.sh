@@ -1,11 +1,12 @@
 #!/bin/bash
-# A commit to an alias does not move the branch that it stands for: it makes the alias a branch of its own, silently.
+# A commit to an alias does not move the branch that it stands for: it makes the alias a branch of its own,
+# silently.
 #
 # Software: ostree 2022.7-2+deb12u1 (bookworm) and 2025.2-1 (trixie); 2026.4-1 does the same.
-# Expected: an alias (`ostree refs --create=current --alias os/41`) is a symbolic ref: either a commit to it moves the
-#           branch, as git moves the branch that HEAD stands for, or it is refused.
-# Seen:     the commit has the branch's tip as its parent, exits 0, and the alias's symlink is replaced by a
-#           file. The branch stays where it was; `ostree refs --list --alias` is empty. From then on the two diverge, and
+# Expected: an alias (`ostree refs --create=current --alias os/41`) is a symbolic ref: either a commit to it moves
+#           the branch, as git moves the branch that HEAD stands for, or it is refused.
+# Seen:     the commit has the branch's tip as its parent, exits 0, and the alias's symlink is replaced by a file.
+#           The branch stays where it was; `ostree refs --list --alias` is empty. From then on the two diverge, and
 #           a pruner that passes over aliases has another branch to keep. `ostree refs --delete os/41`, refused
 #           while it has an alias, goes through.
 # Why:      refs are written to a temporary file that is renamed over the old one; only readers follow the symlink.

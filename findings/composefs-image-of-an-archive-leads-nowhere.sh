@@ -1,16 +1,16 @@
 #!/bin/bash
-# `ostree checkout --composefs` of an archive repository makes an image whose files can't be opened; and each image has
-# directories that the commit has not.
+# `ostree checkout --composefs` of an archive repository makes an image whose files can't be opened; and each image
+# has directories that the commit has not.
 #
 # Software: ostree 2026.4-1 and composefs 1.0.8-3 (forky).
-# Expected: the command refuses a repository that the image can't be mounted on, or the image leads to objects that are
-#           there; and it shows the commit's tree, as a checkout does.
-# Seen:     exit 0 for all modes, and byte for byte the same image: its files lead to objects by their names in a bare
-#           repository (HASH.file), while an archive has HASH.filez. composefs-info lists each as missing. The image of a
-#           commit with one file has five directories more, boot, etc, sysroot, usr and var, which a checkout
-#           has not.
-# Why:      the image is a function of the commit alone, so that its digest can be in the commit's metadata; the directories
-#           are what a system needs to be mounted on, and can't be made later.
+# Expected: the command refuses a repository that the image can't be mounted on, or the image leads to objects that
+#           are there; and it shows the commit's tree, as a checkout does.
+# Seen:     exit 0 for all modes, and byte for byte the same image: its files lead to objects by their names in a
+#           bare repository (HASH.file), while an archive has HASH.filez. composefs-info lists each as missing. The
+#           image of a commit with one file has five directories more, boot, etc, sysroot, usr and var, which a
+#           checkout has not.
+# Why:      the image is a function of the commit alone, so that its digest can be in the commit's metadata; the
+#           directories are what a system needs to be mounted on, and can't be made later.
 set -euo pipefail
 # shellcheck source=findings/support/debian.sh
 . "$(dirname "$0")/support/debian.sh"

@@ -2,7 +2,8 @@
 # `ostree remote delete` leaves the remote's refs, and these keep all that was pulled from it.
 #
 # Software: ostree 2022.7-2+deb12u1 (bookworm) and 2025.2-1 (trixie); 2026.4-1 does the same.
-# Expected: a remote that was deleted, and whose name no command knows any more, holds no space after the next prune.
+# Expected: a remote that was deleted, and whose name no command knows any more, holds no space after the next
+#           prune.
 # Seen:     its refs stay below refs/remotes, `ostree prune --refs-only --depth=0` finds nothing to delete, and
 #           `ostree remote refs` does not know the remote. `ostree refs --delete` of the remote's name and a colon
 #           fails with an error about a refspec that nobody wrote; it takes the full name of each ref.

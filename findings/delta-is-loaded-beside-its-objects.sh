@@ -2,14 +2,15 @@
 # With 2022.7 a pull by a static delta loads most of the delta's objects as well, one by one: it costs more than
 # without. And a mirror in archive mode never uses a delta at all.
 #
-# Software: ostree 2022.7-2+deb12u1 (bookworm) for the first, 2025.2-1 (trixie) for how it should be; 2026.4-1 does the
-#           same as 2025.2.
-# Expected: where a delta leads from what the client has to what it wants, the client loads the delta instead of objects.
-# Seen:     three files of 500 kB, changed by two bytes each: a delta of 10 to 40 kB. A bare-user client of 2022.7 loads it,
-#           and in most pulls some or all of the whole files, too; 2025.2 loads none. An archive client asks for no delta, in both
-#           versions, and loads all three.
-# Why:      2022.7 begins to walk the new commit while the delta is still being applied, and asks for what is missing as yet.
-#           For an archive repository everything in the delta would have to be compressed anew.
+# Software: ostree 2022.7-2+deb12u1 (bookworm) for the first, 2025.2-1 (trixie) for how it should be; 2026.4-1 does
+#           the same as 2025.2.
+# Expected: where a delta leads from what the client has to what it wants, the client loads the delta instead of
+#           objects.
+# Seen:     three files of 500 kB, changed by two bytes each: a delta of 10 to 40 kB. A bare-user client of 2022.7
+#           loads it, and in most pulls some or all of the whole files, too; 2025.2 loads none. An archive client
+#           asks for no delta, in both versions, and loads all three.
+# Why:      2022.7 begins to walk the new commit while the delta is still being applied, and asks for what is
+#           missing as yet. For an archive repository everything in the delta would have to be compressed anew.
 set -euo pipefail
 # shellcheck source=findings/support/debian.sh
 . "$(dirname "$0")/support/debian.sh"

@@ -1,12 +1,14 @@
 #!/bin/bash
-# Each `ostree admin deploy` cuts the histories of all branches in the system's repository to their tips, also of branches
-# that have nothing to do with the deployment.
+# Each `ostree admin deploy` cuts the histories of all branches in the system's repository to their tips, also of
+# branches that have nothing to do with the deployment.
 #
 # Software: ostree 2022.7-2+deb12u1 (bookworm) and 2025.2-1 (trixie); 2026.4-1 does the same.
 # Expected: a deployment drops deployments that are due, and what only these held. A branch that somebody keeps in
-#           /ostree/repo, with the history that was committed or pulled (--depth=-1), stays as `ostree prune` would keep it.
-# Seen:     of three commits of a branch of local work the first deployment leaves the last one. The command prints nothing of
-#           it (2022.7: "Freed objects"). `ostree admin cleanup` does it, too; `ostree admin deploy --no-prune` does not.
+#           /ostree/repo, with the history that was committed or pulled (--depth=-1), stays as `ostree prune` would
+#           keep it.
+# Seen:     of three commits of a branch of local work the first deployment leaves the last one. The command prints
+#           nothing of it (2022.7: "Freed objects"). `ostree admin cleanup` does it, too; `ostree admin deploy
+#           --no-prune` does not.
 # Why:      a system's cleanup prunes by refs at depth 0: an update has no use for what came before it.
 set -euo pipefail
 # shellcheck source=findings/support/debian.sh

@@ -1,13 +1,13 @@
 #!/bin/bash
-# The check of min-free-space counts objects that the repository has already: to commit the same tree again, or a thousand
-# equal files, can be refused although nothing would be written.
+# The check of min-free-space counts objects that the repository has already: to commit the same tree again, or a
+# thousand equal files, can be refused although nothing would be written.
 #
-# Software: ostree 2022.7-2+deb12u1 (bookworm) and 2025.2-1 (trixie). 2026.4-1 gives back what it counted for objects that
-#           were there, so small ones pass, but still refuses one larger than the budget.
-# Expected: a commit of a tree that is in the repository takes a few hundred bytes, so it goes through on a disk with
-#           20 MB to spare above the limit.
-# Seen:     after 40 MB of files of 1 MB were committed, the same commit again is refused ("would be exceeded"); so is
-#           one of 6,000 files of one equal byte, with room for 5,000 blocks. With the check off both go through
+# Software: ostree 2022.7-2+deb12u1 (bookworm) and 2025.2-1 (trixie). 2026.4-1 gives back what it counted for
+#           objects that were there, so small ones pass, but still refuses one larger than the budget.
+# Expected: a commit of a tree that is in the repository takes a few hundred bytes, so it goes through on a disk
+#           with 20 MB to spare above the limit.
+# Seen:     after 40 MB of files of 1 MB were committed, the same commit again is refused ("would be exceeded"); so
+#           is one of 6,000 files of one equal byte, with room for 5,000 blocks. With the check off both go through
 #           and the disk holds as much as before.
 # Why:      the budget is charged as a file comes in; whether its object is there turns out when its checksum is
 #           known. A device that is short of room can so not even repeat a commit.

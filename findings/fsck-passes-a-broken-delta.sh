@@ -3,12 +3,13 @@
 # objects are there.
 #
 # Software: ostree 2025.2-1 (trixie); 2026.4-1 does the same, and 2022.7 but for the later tries.
-# Expected: a check of the repository covers all that clients are given; or a client that meets a bad delta falls back to
-#           the objects, as it does where there is no delta.
+# Expected: a check of the repository covers all that clients are given; or a client that meets a bad delta falls
+#           back to the objects, as it does where there is no delta.
 # Seen:     fsck exits 0. A client at the delta's old commit fails with an error of decompression at each try, and
-#           goes through with --disable-static-deltas. (With 2022.7 a later try can succeed, as it loads objects beside the
-#           delta: see delta-is-loaded-beside-its-objects.sh.)
-# Why:      fsck walks commits and objects. A delta is chosen before the first byte is loaded, and then it is the only way.
+#           goes through with --disable-static-deltas. (With 2022.7 a later try can succeed, as it loads objects
+#           beside the delta: see delta-is-loaded-beside-its-objects.sh.)
+# Why:      fsck walks commits and objects. A delta is chosen before the first byte is loaded, and then it is the
+#           only way.
 set -euo pipefail
 # shellcheck source=findings/support/debian.sh
 . "$(dirname "$0")/support/debian.sh"

@@ -5,8 +5,9 @@
 # Software: ostree 2022.7-2+deb12u1 (bookworm) and 2025.2-1 (trixie); 2026.4-1 does the same.
 # Expected: `ostree static-delta generate --empty --inline --filename=FILE` makes a file that holds the commit, and
 #           `ostree static-delta apply-offline FILE` puts the commit where it can be used and stays.
-# Seen:     for a tree with a file of 9 MB the delta is under 2 kB: generating exits 0, applying it offline fails. With
-#           --min-fallback-size=0 it holds all and applies, but there is no ref: `ostree prune --refs-only` deletes all.
+# Seen:     for a tree with a file of 9 MB the delta is under 2 kB: generating exits 0, applying it offline fails.
+#           With --min-fallback-size=0 it holds all and applies, but there is no ref: `ostree prune --refs-only`
+#           deletes all.
 # Why:      files above 4 MiB are left to be loaded as objects ("fallback"); --inline only says where the parts are
 #           written. A delta names commits, not branches.
 set -euo pipefail

@@ -4,8 +4,8 @@
 # Software: ostree 2022.7-2+deb12u1 (bookworm) and 2025.2-1 (trixie); 2026.4-1 does the same.
 # Expected: "keep what is younger than a week" keeps five commits that were all made within a week, but for the one
 #           whose date says otherwise.
-# Seen:     the walk from the ref ends at the first commit that is too old, so its ancestors go, however young they are.
-#           `ostree prune` exits 0 and `ostree fsck` passes. A build that sets the date for reproducibility
+# Seen:     the walk from the ref ends at the first commit that is too old, so its ancestors go, however young they
+#           are. `ostree prune` exits 0 and `ostree fsck` passes. A build that sets the date for reproducibility
 #           (--timestamp, SOURCE_DATE_EPOCH) is enough.
 # Why:      dates are taken to fall along a history; nothing but the date of each commit says so.
 set -euo pipefail

@@ -1,13 +1,15 @@
 #!/bin/bash
-# `ostree pull-local` between two repositories on one file system makes no copy: damage to one is damage to both, and a
-# prune of either frees nothing.
+# `ostree pull-local` between two repositories on one file system makes no copy: damage to one is damage to both,
+# and a prune of either frees nothing.
 #
 # Software: ostree 2022.7-2+deb12u1 (bookworm) and 2025.2-1 (trixie); 2026.4-1 does the same.
-# Expected: a pull copies, as `rsync` does and as a pull by HTTP has to; so the second repository can serve as the backup of
-#           the first, and what a prune says it freed is free.
-# Seen:     with the same mode every file object is a hard link to the first repository's. A byte that changes in one fails the fsck of both. After the branch is pruned from the second,
-#           "40.0 MB freed", df shows no room more. With `ostree pull` of a file:// URL it is the same.
-# Why:      an object's content is never to change, so a link is as good, and much quicker; the sum counts what is unlinked.
+# Expected: a pull copies, as `rsync` does and as a pull by HTTP has to; so the second repository can serve as the
+#           backup of the first, and what a prune says it freed is free.
+# Seen:     with the same mode every file object is a hard link to the first repository's. A byte that changes in
+#           one fails the fsck of both. After the branch is pruned from the second, "40.0 MB freed", df shows no
+#           room more. With `ostree pull` of a file:// URL it is the same.
+# Why:      an object's content is never to change, so a link is as good, and much quicker; the sum counts what is
+#           unlinked.
 set -euo pipefail
 # shellcheck source=findings/support/debian.sh
 . "$(dirname "$0")/support/debian.sh"

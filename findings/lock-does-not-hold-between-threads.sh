@@ -2,12 +2,12 @@
 # The exclusive lock of an OSTree.Repo keeps other processes out, but no other thread that uses the same object.
 #
 # Software: gir1.2-ostree-1.0 2022.7-2+deb12u1 (bookworm) and 2025.2-1 (trixie), PyGObject; 2026.4-1 does the same.
-# Expected: a second thread that asks for the exclusive lock waits or fails, as a second process does. So an updater may
-#           share one repository object among its threads and prune in one while another writes.
-# Seen:     the second thread gets the lock at once, and a prune goes through while another thread has a transaction open.
-#           A second object for the same path, in the same thread even, is refused.
-# Why:      the lock belongs to the object, with a count of how often it was taken; the count is guarded against threads, the
-#           repository is not. The kernel's lock under it belongs to the object's file descriptor.
+# Expected: a second thread that asks for the exclusive lock waits or fails, as a second process does. So an updater
+#           may share one repository object among its threads and prune in one while another writes.
+# Seen:     the second thread gets the lock at once, and a prune goes through while another thread has a transaction
+#           open. A second object for the same path, in the same thread even, is refused.
+# Why:      the lock belongs to the object, with a count of how often it was taken; the count is guarded against
+#           threads, the repository is not. The kernel's lock under it belongs to the object's file descriptor.
 set -euo pipefail
 # shellcheck source=findings/support/debian.sh
 . "$(dirname "$0")/support/debian.sh"

@@ -5,10 +5,10 @@
 # Expected: `ostree pull --mirror` of everything makes the copy equal to the source; what the source dropped is
 #           garbage at the next prune.
 # Seen:     the mirror takes over the source's summary, in which the branch is missing, and keeps the ref. So
-#           `ostree remote refs` of a client shows no such branch, `ostree refs` on the mirror does, and the mirror's
-#           prune keeps its commits for ever.
-# Why:      a pull without names pulls the branches in the summary; nothing deletes refs. The summary is copied as it
-#           is, for its signature's sake.
+#           `ostree remote refs` of a client shows no such branch, `ostree refs` on the mirror does, and the
+#           mirror's prune keeps its commits for ever.
+# Why:      a pull without names pulls the branches in the summary; nothing deletes refs. The summary is copied as
+#           it is, for its signature's sake.
 set -euo pipefail
 # shellcheck source=findings/support/debian.sh
 . "$(dirname "$0")/support/debian.sh"

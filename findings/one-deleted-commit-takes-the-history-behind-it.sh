@@ -1,11 +1,12 @@
 #!/bin/bash
-# After `ostree prune --delete-commit` of one bad commit, the next `ostree prune --refs-only` deletes all of the history
-# behind it.
+# After `ostree prune --delete-commit` of one bad commit, the next `ostree prune --refs-only` deletes all of the
+# history behind it.
 #
 # Software: ostree 2022.7-2+deb12u1 (bookworm) and 2025.2-1 (trixie); 2026.4-1 does the same.
-# Expected: the commit that was named is gone, its ancestors stay; --refs-only without --depth keeps whole histories.
-# Seen:     --delete-commit itself, and plain prunes, keep the ancestors. A later prune by refs deletes them
-#           all, exit 0, and fsck passes. The tombstone that is written for the deleted commit is no bridge.
+# Expected: the commit that was named is gone, its ancestors stay; --refs-only without --depth keeps whole
+#           histories.
+# Seen:     --delete-commit itself, and plain prunes, keep the ancestors. A later prune by refs deletes them all,
+#           exit 0, and fsck passes. The tombstone that is written for the deleted commit is no bridge.
 # Why:      a history is a chain of single links, and the one that led to the ancestors was in the deleted commit. A
 #           missing parent is no error, as shallow pulls leave the same.
 set -euo pipefail

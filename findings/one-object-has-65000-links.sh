@@ -1,14 +1,15 @@
 #!/bin/bash
-# On ext4 a tree with many equal files can't be checked out by hard links only; without -H the rest become copies that
-# nobody announces.
+# On ext4 a tree with many equal files can't be checked out by hard links only; without -H the rest become copies
+# that nobody announces.
 #
 # Software: ostree 2022.7-2+deb12u1 (bookworm) and 2025.2-1 (trixie), ext4; 2026.4-1 does the same.
-# Expected: `ostree checkout --require-hardlinks` fails only where links aren't possible at all, as across file systems. A
-#           checkout without it shares every file with the repository.
-# Seen:     66,000 files of one byte, the same in all, are one object. After 64,999 links -H ends with "Too many links" and
-#           leaves what it has done. Without -H the other 1,001 files are copies, exit 0. Several checkouts share that
-#           limit: two of 33,000 files, as in two deployments, meet it as well. Empty files are copied always, even with -H.
-#           So a link count of 1 does not tell that a file was changed, and a prune does not free what a checkout has copied.
+# Expected: `ostree checkout --require-hardlinks` fails only where links aren't possible at all, as across file
+#           systems. A checkout without it shares every file with the repository.
+# Seen:     66,000 files of one byte, the same in all, are one object. After 64,999 links -H ends with "Too many
+#           links" and leaves what it has done. Without -H the other 1,001 files are copies, exit 0. Several
+#           checkouts share that limit: two of 33,000 files, as in two deployments, meet it as well. Empty files are
+#           copied always, even with -H. So a link count of 1 does not tell that a file was changed, and a prune
+#           does not free what a checkout has copied.
 # Why:      ext4 takes 65,000 links for an inode. XFS and btrfs take more.
 set -euo pipefail
 # shellcheck source=findings/support/debian.sh

@@ -2,14 +2,17 @@
 # In a container whose image holds an OSTree repository, a checkout by hard links copies all content, a prune frees
 # nothing, and the repository's lock keeps nobody out.
 #
-# Software: ostree 2022.7-2+deb12u1 (bookworm) and 2025.2-1 (trixie) on the kernel's overlayfs; 2026.4-1 does the same.
-# Expected: `ostree checkout --require-hardlinks` takes next to no space, "20.0 MB freed" are, and whoever
-#           holds the exclusive lock of the repository is alone with it.
-# Seen:     with the repository in the lower layer, the checkout of a file of 20 MB adds 20 MB to the upper one, link count 2.
-#           The prune of another such file says it freed that, and df shows no byte more. While a process that sees the
-#           lower directory holds the exclusive lock, a prune through the overlay takes the same lock at once.
-# Why:      a hard link is a change of the inode, so overlayfs first copies the file up, whole. What is deleted becomes a
-#           whiteout. The lock file is copied up as soon as it is opened for writing, and then is another inode.
+# Software: ostree 2022.7-2+deb12u1 (bookworm) and 2025.2-1 (trixie) on the kernel's overlayfs; 2026.4-1 does the
+#           same.
+# Expected: `ostree checkout --require-hardlinks` takes next to no space, "20.0 MB freed" are, and whoever holds the
+#           exclusive lock of the repository is alone with it.
+# Seen:     with the repository in the lower layer, the checkout of a file of 20 MB adds 20 MB to the upper one,
+#           link count 2. The prune of another such file says it freed that, and df shows no byte more. While a
+#           process that sees the lower directory holds the exclusive lock, a prune through the overlay takes the
+#           same lock at once.
+# Why:      a hard link is a change of the inode, so overlayfs first copies the file up, whole. What is deleted
+#           becomes a whiteout. The lock file is copied up as soon as it is opened for writing, and then is another
+#           inode.
 set -euo pipefail
 # shellcheck source=findings/support/debian.sh
 . "$(dirname "$0")/support/debian.sh"

@@ -3,9 +3,10 @@
 #
 # Software: ostree 2022.7-2+deb12u1 (bookworm) and 2025.2-1 (trixie); 2026.4-1 does the same.
 # Expected: refs are names for commits, as in git: `stable` can be pointed to the tested commit of `devel`.
-# Seen:     the server is content (fsck passes), and every client that pulls `stable` fails, because the commit says in
-#           its metadata which branch it was made for. A ref made by --create --alias fails alike. What works: commit the
-#           same tree anew to the branch, or bind the commit to both branches at the beginning (--bind-ref).
+# Seen:     the server is content (fsck passes), and every client that pulls `stable` fails, because the commit says
+#           in its metadata which branch it was made for. A ref made by --create --alias fails alike. What works:
+#           commit the same tree anew to the branch, or bind the commit to both branches at the beginning
+#           (--bind-ref).
 # Why:      `ostree commit --branch` writes ostree.ref-binding, against servers that swap branches; clients check it
 #           also where no signatures are asked for.
 set -euo pipefail

@@ -2,11 +2,11 @@
 # `ostree prune --retain-branch-depth=BRANCH=0` is no rule at all, and a misspelt branch in it is no error.
 #
 # Software: ostree 2022.7-2+deb12u1 (bookworm) and 2025.2-1 (trixie); 2026.4-1 does the same.
-# Expected: main=0 keeps nothing but main's tip, as --depth=0 does; a branch that does not exist is refused, as it is by
-#           --only-branch.
-# Seen:     main=0 counts as if it had not been given: without --depth all of main's history is kept, with
-#           --depth=2 three commits. With a branch that does not exist the command exits 0, and the branch that was
-#           meant loses the history it should have retained.
+# Expected: main=0 keeps nothing but main's tip, as --depth=0 does; a branch that does not exist is refused, as it
+#           is by --only-branch.
+# Seen:     main=0 counts as if it had not been given: without --depth all of main's history is kept, with --depth=2
+#           three commits. With a branch that does not exist the command exits 0, and the branch that was meant
+#           loses the history it should have retained.
 # Why:      the rules are kept in a table of pointers, where a depth of 0 and "no entry" are the same NULL; names of
 #           branches are only ever looked up, by the refs that there are.
 set -euo pipefail

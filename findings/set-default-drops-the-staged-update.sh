@@ -2,12 +2,12 @@
 # `ostree admin set-default` throws away an update that is staged, and does not say so.
 #
 # Software: ostree 2025.2-1 (trixie); 2026.4-1 does the same.
-# Expected: the order of the deployments that are there changes, or the command refuses while an update is
-#           staged, as `ostree admin pin` of a staged deployment is refused.
-# Seen:     the staged deployment is gone from `ostree admin status`, exit 0, without a word: at the shutdown nothing is
-#           finalized. `ostree admin pin` of another deployment keeps it.
-# Why:      whoever writes the list of deployments drops the staged one if it is not in the list; this command writes the
-#           list without it.
+# Expected: the order of the deployments that are there changes, or the command refuses while an update is staged,
+#           as `ostree admin pin` of a staged deployment is refused.
+# Seen:     the staged deployment is gone from `ostree admin status`, exit 0, without a word: at the shutdown
+#           nothing is finalized. `ostree admin pin` of another deployment keeps it.
+# Why:      whoever writes the list of deployments drops the staged one if it is not in the list; this command
+#           writes the list without it.
 set -euo pipefail
 # shellcheck source=findings/support/debian.sh
 . "$(dirname "$0")/support/debian.sh"

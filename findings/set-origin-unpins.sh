@@ -2,8 +2,8 @@
 # `ostree admin set-origin` takes a deployment's pin away, without a word.
 #
 # Software: ostree 2022.7-2+deb12u1 (bookworm) and 2025.2-1 (trixie); 2026.4-1 does the same.
-# Expected: the command changes where updates come from. A pin, which says that no update may remove
-#           the deployment, has nothing to do with that and stays.
+# Expected: the command changes where updates come from. A pin, which says that no update may remove the deployment,
+#           has nothing to do with that and stays.
 # Seen:     the pinned deployment is unpinned, exit 0, and the next two updates remove it.
 # Why:      the pin is kept in the origin file (section libostree-transient), and the command writes a new one.
 set -euo pipefail

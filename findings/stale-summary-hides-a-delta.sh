@@ -1,14 +1,15 @@
 #!/bin/bash
-# A new static delta is invisible to clients as long as the server has a summary from before; without any summary they
-# find it.
+# A new static delta is invisible to clients as long as the server has a summary from before; without any summary
+# they find it.
 #
 # Software: ostree 2025.2-1 (trixie); 2022.7 and 2026.4-1 do the same.
 # Expected: a delta has a path that follows from its two commits, so a client that knows both can ask for it. The
 #           summary only makes it faster; a missing one is worse than an old one.
-# Seen:     with the summary of before, a client does not ask for the delta but loads objects, and --require-static-deltas
-#           fails. After the summary is deleted the same client asks by the path, and uses the delta.
-# Why:      a summary says where deltas are listed (in itself or in delta-indexes), and a delta that is not listed counts as
-#           none. `ostree static-delta generate` updates no list; `ostree summary --update` does.
+# Seen:     with the summary of before, a client does not ask for the delta but loads objects, and
+#           --require-static-deltas fails. After the summary is deleted the same client asks by the path, and uses
+#           the delta.
+# Why:      a summary says where deltas are listed (in itself or in delta-indexes), and a delta that is not listed
+#           counts as none. `ostree static-delta generate` updates no list; `ostree summary --update` does.
 set -euo pipefail
 # shellcheck source=findings/support/debian.sh
 . "$(dirname "$0")/support/debian.sh"

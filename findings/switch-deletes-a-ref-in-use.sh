@@ -3,9 +3,9 @@
 #
 # Software: ostree 2022.7-2+deb12u1 (bookworm) and 2025.2-1 (trixie); 2026.4-1 does the same.
 # Expected: the stateroot that was switched follows another branch; what others follow is theirs.
-# Seen:     "Deleting ref 'vendor:stable'": the ref is gone while the deployments of another stateroot, and the rollback, have
-#           it as their origin. The update that was pulled for the other stateroot, and lived by that ref alone, is garbage
-#           to the next cleanup, so it has to be downloaded again.
+# Seen:     "Deleting ref 'vendor:stable'": the ref is gone while the deployments of another stateroot, and the
+#           rollback, have it as their origin. The update that was pulled for the other stateroot, and lived by that
+#           ref alone, is garbage to the next cleanup, so it has to be downloaded again.
 # Why:      the command looks at the one deployment that it replaces, and not at the origins of the others.
 set -euo pipefail
 # shellcheck source=findings/support/debian.sh

@@ -1,14 +1,14 @@
 #!/bin/bash
-# An update drops ACLs and extended attributes that an administrator set in /etc, and `ostree admin config-diff` can't
-# see them.
+# An update drops ACLs and extended attributes that an administrator set in /etc, and `ostree admin config-diff`
+# can't see them.
 #
 # Software: ostree 2022.7-2+deb12u1 (bookworm) and 2025.2-1 (trixie); 2026.4-1 does the same.
 # Expected: /etc is merged in three ways, so local changes survive: content, mode and owner do.
 # Seen:     `setfacl` on a file of the default configuration is no change to config-diff, and the file of the next
 #           deployment has no ACL: the service user who could read it can't after the reboot. In a file with another
 #           change (here: its content) the ACL stays. So do new files with theirs.
-# Why:      the merge compares without extended attributes, as SELinux labels differ between versions; what is
-#           taken over is then copied with them.
+# Why:      the merge compares without extended attributes, as SELinux labels differ between versions; what is taken
+#           over is then copied with them.
 set -euo pipefail
 # shellcheck source=findings/support/debian.sh
 . "$(dirname "$0")/support/debian.sh"

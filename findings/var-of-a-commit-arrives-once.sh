@@ -1,15 +1,15 @@
 #!/bin/bash
-# What a commit has in /var reaches the machine with the first deployment of a stateroot, and never again: not in later
-# versions, not after it was deleted.
+# What a commit has in /var reaches the machine with the first deployment of a stateroot, and never again: not in
+# later versions, not after it was deleted.
 #
 # Software: ostree 2025.2-1 (trixie), and 2022.7-2+deb12u1 (bookworm), where it never does; 2026.4-1 does as 2025.2.
-# Expected: /var is the machine's, and OSTree leaves it alone, as 2022.7 does ("will be ignored"); or a version's new
-#           files in /var come with that version, as those in /etc do.
+# Expected: /var is the machine's, and OSTree leaves it alone, as 2022.7 does ("will be ignored"); or a version's
+#           new files in /var come with that version, as those in /etc do.
 # Seen:     2025.2 copies the first version's /var into the stateroot's, and the second's is passed over, new files
-#           included. What the stateroot deletes stays deleted. All of it is checked out with each deployment as well,
-#           where a mount hides it, and `ostree admin status` of a system says nothing of it.
-# Why:      since 2024.3 /var is filled when it is empty, as a container's volume is; whoever tests by a fresh installation
-#           does not see what an updated machine lacks.
+#           included. What the stateroot deletes stays deleted. All of it is checked out with each deployment as
+#           well, where a mount hides it, and `ostree admin status` of a system says nothing of it.
+# Why:      since 2024.3 /var is filled when it is empty, as a container's volume is; whoever tests by a fresh
+#           installation does not see what an updated machine lacks.
 set -euo pipefail
 # shellcheck source=findings/support/debian.sh
 . "$(dirname "$0")/support/debian.sh"
