@@ -28,7 +28,10 @@ check 'the third deployment is made, and the command fails' eval '! deploy 3 2>&
 check 'it is listed' grep --quiet "$(tail -n 1 checksums)" <(ostree admin status --sysroot=sysroot)
 check 'the fourth fails' eval '! deploy 4 2>&1'
 check 'it is not listed' eval '! ostree admin status --sysroot=sysroot | grep "$(tail -n 1 checksums)"'
+ostree --repo=sysroot/ostree/repo commit --orphan tree >/dev/null
+before=$(commits sysroot/ostree/repo)
 check 'a cleanup fails' eval '! ostree admin cleanup --sysroot=sysroot 2>&1'
+check 'and deletes no commit' [ "$(commits sysroot/ostree/repo)" = "$before" ]
 check 'two deployments are listed, three are there' \
     [ "$(ostree admin status --sysroot=sysroot | grep --count '^ *os ') $(deployments)" = '2 3' ]
 chattr -i "$setting"
