@@ -136,7 +136,7 @@ def _named(error: LockTimeoutError) -> LockTimeoutError:
     from .locks import holders
 
     names = {
-        "this process itself, through another descriptor"
+        "this process itself, as by OSTree.Repo.lock_push or OSTree.Sysroot.lock"
         if holder["pid"] == os.getpid()
         else f"pid {holder['pid']} ({holder['command'].partition(' ')[0]})"
         for holder in holders(error.filename)

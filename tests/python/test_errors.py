@@ -129,3 +129,32 @@ def test_every_class_is_in_the_table() -> None:
 @pytest.mark.parametrize("kind", [errors.StalePlanError, errors.UnsupportedRepoError, NotARepoError])
 def test_every_error_has_a_report(kind: type[ostree_sweep.OstreeSweepError]) -> None:
     assert kind("reason").report is None
+
+
+def test_a_lock_of_pygobject_in_this_process_is_told(repo: Path) -> None:
+    """By the system's Python, which has PyGObject."""
+    script = """if True:
+        import sys, gi
+        gi.require_version("OSTree", "1.0")
+        from gi.repository import Gio, OSTree
+        import ostree_sweep
+        repo = OSTree.Repo.new(Gio.File.new_for_path(sys.argv[1]))
+        repo.open(None)
+        repo.lock_push(OSTree.RepoLockType.SHARED, None)
+        try:
+            ostree_sweep.prune(sys.argv[1], refs_only=True, lock_timeout_s=0)
+        except ostree_sweep.LockTimeoutError as error:
+            print(error)
+        repo.lock_pop(OSTree.RepoLockType.SHARED, None)
+        print(ostree_sweep.prune(sys.argv[1], refs_only=True, cancellable=Gio.Cancellable()).objects_pruned)
+    """
+    done = subprocess.run(
+        ["/usr/bin/python3", "-c", script, repo],
+        env={**os.environ, "PYTHONPATH": str(PROJECT / "python")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    told, pruned = done.stdout.splitlines()
+    assert "held by this process itself, as by OSTree.Repo.lock_push" in told
+    assert pruned == "4"

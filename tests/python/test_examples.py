@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from support.sysroots import BRANCH, COMMAND, PROJECT, Sysroot, locked
+from support.sysroots import BRANCH, COMMAND, PROJECT, Sysroot, locked, output
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -70,6 +71,37 @@ def test_updater_is_cancelled_while_it_waits(updated: Sysroot, booted: str, exam
     assert "(staged)" not in done.stdout
     assert (updated.path / ".cleanup").exists()
     assert updated.objects() == before
+
+
+def test_an_updater_over_pygobject_from_the_pull_to_the_cleanup(tmp_path: Path) -> None:
+    sysroot = Sysroot.create(tmp_path / "sysroot")
+    sysroot.deploy(1)
+    second = sysroot.deploy(2)
+    # What the updater pulls from: the third version, which the sysroot's own repository doesn't have.
+    server = sysroot.path / "server"
+    output("ostree", "init", "--mode=archive", f"--repo={server}")
+    third = sysroot.commit(3)
+    output("ostree", "pull-local", f"--repo={server}", sysroot.repo, BRANCH)
+    sysroot.ostree("reset", BRANCH, second)
+    sysroot.ostree("prune", "--refs-only")
+    sysroot.ostree("remote", "add", "--no-gpg-verify", "server", "file:///sysroot/server")
+
+    updater = f"{PYTHON} {EXAMPLES}/pygobject_updater.py"
+    update = f"{updater} update server:{BRANCH}"
+    done = sysroot.boot(second, f"{update}; ostree admin finalize-staged; {updater} finalized")
+    assert f"updater: staged: {third}" in done.stdout
+    assert re.search(r"updater: planned: \d+ objects, \d+ bytes", done.stdout)
+    assert "updater: cleanup requested at 2" in done.stdout
+    assert (sysroot.path / ".cleanup").exists()
+
+    done = sysroot.boot(third, f"{updater} booted; {updater} booted; {update}")
+    assert re.search(r"updater: ran: True, [1-9]\d* objects, [1-9]\d* bytes", done.stdout)
+    assert "updater: phase: sweep" in done.stdout
+    assert "updater: ran: False, 0 objects, 0 bytes" in done.stdout
+    assert f"updater: up to date: {third}" in done.stdout
+    assert not (sysroot.path / ".cleanup").exists()
+    sysroot.ostree("fsck", "--quiet")
+    sysroot.remove()
 
 
 @pytest.fixture
