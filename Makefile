@@ -14,6 +14,8 @@ SOURCES = Cargo.toml Cargo.lock pyproject.toml $(shell find src -name '*.rs')
 NIGHTLY = nightly
 CARGO_FUZZ = 0.13.1
 FUZZ_SECONDS = 60
+MINUTES = 30
+SEED = 1
 DIST = dist
 SHARE = $(DIST)/share
 # What type checkers know of the public interface.
@@ -31,8 +33,8 @@ LICENCES = { \
 
 .DEFAULT_GOAL = help
 .DELETE_ON_ERROR:
-.PHONY: help deps deps-vm deps-peers deps-bench build wheel share docs licences picture demo test test-long test-vm test-peers test-programs \
-	fuzz lint advisories bench findings clean
+.PHONY: help deps deps-vm deps-peers deps-bench build wheel share docs licences picture demo test test-long \
+	test-vm test-peers soak test-programs fuzz lint advisories bench findings clean
 
 help: ## show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -109,6 +111,10 @@ test-vm: build deps-vm ## run the tests that boot a virtual machine, which take 
 test-peers: build deps-peers ## run the tests beside the programs that own a host
 	cargo build --locked --manifest-path tests/peers/ostree-ext/Cargo.toml --target-dir target/peers
 	$(BIN)/pytest tests/peers
+
+# Root has to mount a file system for each life.
+soak: build ## have a device and a server live for MINUTES, by SEED; CONTROL=--control: with the host's own tools
+	PYTHONPATH=tests/python $(BIN)/python tests/soak/soak.py --minutes=$(MINUTES) --seed=$(SEED) $(CONTROL)
 
 test-programs: deps
 	cargo build --release --locked --features fault-points,test-util --example killable --example generate

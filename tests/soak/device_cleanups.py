@@ -1,0 +1,161 @@
+"""Steps of a device: cleanups, in peace and disturbed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from typing import TYPE_CHECKING, Callable
+
+from disturbances import ENOUGH_S, fill, injected, run, stopped_children
+from support.checkouts import bound, leave
+from support.sysroots import started, wait_until
+
+if TYPE_CHECKING:
+    from device import Device
+
+_BUSY = 75
+
+
+def cleanup(device: Device) -> None:
+    """A cleanup in peace."""
+    options = [device.dice.choice(("--impact=full", "--impact=balanced", "--impact=idle"))]
+    options += device.dice.choice(([], ["--jobs=1"], ["--lock-slice=0.005"], ["--auto"]))
+    if "--auto" in options:
+        device.stamp()
+    if device.dice.random() < 0.5:
+        expected = device.reference(lambda copy: device.boot("ostree admin cleanup", sysroot=copy))
+        device.cleaned(device.boot(*device.command(*options, sysroot=False)), expected)
+    else:
+        expected = device.reference(lambda copy: copy.admin("cleanup"))
+        device.cleaned(run(*device.command(*options)), expected)
+
+
+def bounded_cleanup(device: Device) -> None:
+    """A cleanup that may not do all."""
+    device.orphan()
+    device.stamp()
+    limit = device.dice.choice(("--max-freed=4K", "--time-budget=0.02", "--max-unlinks=2000"))
+    expected = device.reference(lambda copy: copy.admin("cleanup"))
+    done = run(*device.command("--auto", "--impact=full", limit))
+    device.expect(done)
+    device.stamped = None
+    device.cleaned(done, expected, complete=False)
+    device.stamp()
+    device.cleaned(run(*device.command("--auto", "--impact=full")), expected)
+
+
+def killed_cleanup(device: Device) -> None:
+    """A cleanup that is cut off, and often another one that finishes the work."""
+    _disturbed(device, "KILL")
+
+
+def terminated_cleanup(device: Device) -> None:
+    """A cleanup that is told to stop."""
+    _disturbed(device, "TERM")
+
+
+def _disturbed(device: Device, name: str) -> None:
+    # A plan that is older than the commit would be taken for complete once the commit alone is gone.
+    (device.sysroot.path / "ostree" / "sweep.plan").unlink(missing_ok=True)
+    device.orphan()
+    device.stamp()
+    expected = device.reference(lambda copy: copy.admin("cleanup"))
+    disturbed = injected(device.dice, f"signal={name}", "unlinkat", 150)
+    done = run(*disturbed, *device.command("--auto", "--impact=full"))
+    cut_off = done.returncode != 0
+    device.diary.event(f"{name}, {'in' if cut_off else 'after'} the cleanup")
+    device.cleaned(done, expected, complete=not cut_off)
+    device.look()
+    if cut_off and device.dice.random() < 0.6:
+        device.cleaned(run(*device.command("--auto", "--impact=full")), expected)
+
+
+def stopped_cleanup(device: Device) -> None:
+    """A cleanup that is stopped in its work, and goes on after a look."""
+    device.orphan()
+    device.stamp()
+    expected = device.reference(lambda copy: copy.admin("cleanup"))
+    trace = device.precious.with_name("trace")
+    disturbed = injected(device.dice, "signal=STOP", "unlinkat", 150, trace)
+    command = [*disturbed, *device.command("--auto", "--impact=full")]
+    with started(*command) as process:
+        wait_until(lambda: bool(stopped_children(process.pid, trace)) or process.poll() is not None)
+        if process.poll() is None:
+            device.diary.event("STOP, in the cleanup")
+            device.stamped = None
+            device.look()
+        # Each thread counts its calls for itself, and may be the next that stops all.
+        while process.poll() is None:
+            for child in stopped_children(process.pid, trace):
+                os.kill(child, signal.SIGCONT)
+            time.sleep(0.05)
+        out, errors = process.communicate()
+    done = subprocess.CompletedProcess(command, process.returncode, out, errors)
+    device.cleaned(done, expected)
+
+
+def two_cleanups(device: Device) -> None:
+    """Two at once, ours both or one libostree's."""
+    device.orphan()
+    device.stamp()
+    expected = device.reference(lambda copy: copy.admin("cleanup"))
+    ours = device.command("--auto", "--impact=full")
+    theirs = ["ostree", "admin", f"--sysroot={device.sysroot.path}", "cleanup"]
+    second = device.dice.choice((ours, theirs))
+    processes = [started(*ours), started(*second)]
+    for command, process in zip((ours, second), processes):
+        out, errors = process.communicate(timeout=ENOUGH_S)
+        if process.returncode not in (0, _BUSY):
+            # libostree fails if somebody else removes what it is about to remove.
+            if command is ours:
+                device.diary.differs("exit status", f"{process.returncode} {out} {errors}")
+            else:
+                device.diary.event("libostree's cleanup failed beside another one")
+    device.stamp()
+    device.cleaned(run(*ours), expected)
+
+
+def cleanup_on_a_full_disk(device: Device) -> None:
+    """The file system has not a byte left; what can't be done so is done later."""
+    device.orphan()
+    expected = device.reference(lambda copy: copy.admin("cleanup"))
+    filling = device.precious.with_name("filling")
+    fill(filling)
+    try:
+        done = run(*device.command("--impact=full"))
+    finally:
+        filling.unlink()
+    if done.returncode not in (0, 3):
+        device.expect(done)
+    device.cleaned(done, expected, complete=done.returncode == 0)
+    device.cleaned(run(*device.command("--impact=full")), expected)
+
+
+def cleanup_with_a_mount(device: Device) -> None:
+    """Something is mounted in a checkout that no deployment needs; all but that is removed."""
+    device.stamp()
+    leftover = leave(device.sysroot, 7, device.booted.split(".")[0])
+    expected = device.reference(lambda copy: copy.admin("cleanup"))
+    with bound(device.precious, leftover / "usr" / "share"):
+        done = run(*device.command("--auto", "--impact=full"))
+        if done.returncode != 3 and not device.control:
+            device.diary.differs("exit status", f"beside a mount: {done}")
+        device.cleaned(done, expected, complete=False)
+        device.look()
+    if leftover.exists() or not device.control:
+        device.cleaned(run(*device.command("--auto", "--impact=full")), expected)
+
+
+# How often each step comes in a deck of them.
+CLEANUPS: dict[Callable[[Device], None], int] = {
+    cleanup: 3,
+    bounded_cleanup: 1,
+    killed_cleanup: 2,
+    terminated_cleanup: 1,
+    stopped_cleanup: 1,
+    two_cleanups: 1,
+    cleanup_on_a_full_disk: 1,
+    cleanup_with_a_mount: 1,
+}
