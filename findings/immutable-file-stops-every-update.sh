@@ -37,7 +37,6 @@ check 'two deployments are listed, three are there' \
 chattr -i "$setting"
 check 'without the attribute the fourth is made' deploy 4
 check 'and two are left' [ "$(deployments)" = 2 ]
-chattr -i sysroot/ostree/deploy/os/deploy/*.?
 EOF
 }
 

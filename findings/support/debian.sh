@@ -7,7 +7,8 @@
 [ "$(id -u)" = 0 ] || { echo "${0##*/}: needs root, for chroot and mounts" >&2; exit 2; }
 
 top=$(mktemp -d)
-trap 'rm -rf "$top"' EXIT
+# Deployments' directories are immutable.
+trap 'chattr -R -f -i "$top" || true; rm -rf "$top"' EXIT
 root=
 
 debian() {
