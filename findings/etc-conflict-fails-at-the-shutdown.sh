@@ -1,14 +1,14 @@
 #!/bin/bash
-# A staged update whose default /etc has a directory where the machine has a changed file is accepted, and lost at the
-# shutdown.
+# A staged update whose default /etc has a directory where the machine has a changed file is accepted, and lost at
+# the shutdown.
 #
 # Software: ostree 2022.7-2+deb12u1 (bookworm) and 2025.2-1 (trixie); 2026.4-1 does the same.
-# Expected: `ostree admin deploy --stage` fails as the same command without --stage does, so that an updater can report
-#           it; or the merge keeps the local file, as it does where both have a file.
+# Expected: `ostree admin deploy --stage` fails as the same command without --stage does, so that an updater can
+#           report it; or the merge keeps the local file, as it does where both have a file.
 # Seen:     /etc/setting was a file, was changed on the machine, and is a directory in the new version. To stage it
-#           succeeds, `ostree admin status` shows it as staged, and at the shutdown finalization fails: "Modified config
-#           file newly defaults to directory". After the reboot the old version runs, the update is in no list, and its
-#           checkout is left on the disk. Each further try ends alike.
+#           succeeds, `ostree admin status` shows it as staged, and at the shutdown finalization fails: "Modified
+#           config file newly defaults to directory". After the reboot the old version runs, the update is in no
+#           list, and its checkout is left on the disk. Each further try ends alike.
 # Why:      /etc is merged at finalization, to have the last changes in it; that is when a conflict turns up.
 set -euo pipefail
 # shellcheck source=findings/support/debian.sh

@@ -4,11 +4,11 @@
 # Software: ostree 2022.7-2+deb12u1 (bookworm) and 2025.2-1 (trixie); 2026.4-1 does the same.
 # Expected: the directory of a deployment is immutable itself, and libostree takes that off before it removes it, so
 #           files in it are no obstacle; at worst that one deployment stays on the disk.
-# Seen:     the update that drops the deployment makes the new one and exits 1. From then on no update does anything:
-#           each ends at that file, before its checkout. `ostree admin cleanup` ends there, too, and deletes nothing,
-#           neither old deployments nor objects.
-# Why:      the attribute is taken off the deployment's own directory and nothing below. A deployment begins with the
-#           cleanup that the last one may have left undone, and a cleanup ends with its first error.
+# Seen:     the update that drops the deployment makes the new one and exits 1. From then on no update does
+#           anything: each ends at that file, before its checkout. `ostree admin cleanup` ends there, too, and
+#           deletes nothing, neither old deployments nor objects.
+# Why:      the attribute is taken off the deployment's own directory and nothing below. A deployment begins with
+#           the cleanup that the last one may have left undone, and a cleanup ends with its first error.
 set -euo pipefail
 # shellcheck source=findings/support/debian.sh
 . "$(dirname "$0")/support/debian.sh"

@@ -10,7 +10,7 @@
 #           checkouts share that limit: two of 33,000 files, as in two deployments, meet it as well. Empty files are
 #           copied always, even with -H. So a link count of 1 does not tell that a file was changed, and a prune
 #           does not free what a checkout has copied.
-# Why:      ext4 takes 65,000 links for an inode. XFS and btrfs take more.
+# Why:      ext4 takes 65,000 links for an inode.
 set -euo pipefail
 # shellcheck source=findings/support/debian.sh
 . "$(dirname "$0")/support/debian.sh"

@@ -1,12 +1,13 @@
 #!/bin/bash
-# `ostree pull REMOTE BRANCH@COMMIT`, to have an old version to look at, moves the client's branch back to it, and the
-# next prune deletes the newest version.
+# `ostree pull REMOTE BRANCH@COMMIT`, to have an old version to look at, moves the client's branch back to it, and
+# the next prune deletes the newest version.
 #
 # Software: ostree 2022.7-2+deb12u1 (bookworm) and 2025.2-1 (trixie); 2026.4-1 does the same.
-# Expected: BRANCH says where to look, COMMIT what to load, and the ref stays at the newer commit, of which the older one
-#           is an ancestor; or the pull refuses to go back, as `ostree admin upgrade` does.
+# Expected: BRANCH says where to look, COMMIT what to load, and the ref stays at the newer commit, of which the
+#           older one is an ancestor; or the pull refuses to go back, as `ostree admin upgrade` does.
 # Seen:     the ref is at the old commit, exit 0. `ostree prune --refs-only` then deletes the newest. The other way,
-#           `ostree pull REMOTE COMMIT`, leaves the ref alone and makes none for what it loads, which the same prune deletes.
+#           `ostree pull REMOTE COMMIT`, leaves the ref alone and makes none for what it loads, which the same prune
+#           deletes.
 # Why:      a pull sets the ref to what was pulled; the order of commits plays no part without --timestamp-check.
 set -euo pipefail
 # shellcheck source=findings/support/debian.sh

@@ -3,13 +3,13 @@
 # roll back to is the same commit.
 #
 # Software: ostree 2022.7-2+deb12u1 (bookworm) and 2025.2-1 (trixie); 2026.4-1 does the same.
-# Expected: a deployment that brings no new commit takes the place of the one that it copies, so the previous version
-#           stays as the rollback.
-# Seen:     booted is version 2, with version 1 to roll back to. After `ostree admin deploy --karg-append=…` of version 2
-#           there are two deployments of version 2, and version 1 is deleted at once, before the new one was ever
-#           booted. `ostree admin unlock --hotfix` does the same, by its "non-hotfixed clone".
-# Why:      the booted and the new deployment stay, and what is in neither place goes; whether they have the same commit
-#           isn't looked at.
+# Expected: a deployment that brings no new commit takes the place of the one that it copies, so the previous
+#           version stays as the rollback.
+# Seen:     booted is version 2, with version 1 to roll back to. After `ostree admin deploy --karg-append=…` of
+#           version 2 there are two deployments of version 2, and version 1 is deleted at once, before the new one
+#           was ever booted. `ostree admin unlock --hotfix` does the same, by its "non-hotfixed clone".
+# Why:      the booted and the new deployment stay, and what is in neither place goes; whether they have the same
+#           commit isn't looked at.
 set -euo pipefail
 # shellcheck source=findings/support/debian.sh
 . "$(dirname "$0")/support/debian.sh"
