@@ -3,7 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
+use std::{fmt, io};
 
+use rustix::io::Errno;
+
+use crate::error::Error;
 use crate::repo::object::ObjectType;
 
 /// Counts for one type of object.
@@ -23,8 +27,67 @@ pub struct Tally {
 pub struct Failure {
     /// Path relative to the repository, or in a cleanup to the sysroot.
     pub path: PathBuf,
-    /// The kernel's reason.
-    pub error: String,
+    /// Why.
+    pub error: Cause,
+}
+
+/// Why something could not be removed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cause {
+    text: String,
+    errno: Option<i32>,
+}
+
+impl Cause {
+    /// The same in other words.
+    pub(crate) fn in_words(self, text: &str) -> Self {
+        Self { text: text.into(), ..self }
+    }
+
+    /// The kernel's number for it; None where it was not the kernel that refused.
+    pub fn errno(&self) -> Option<i32> {
+        self.errno
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl From<String> for Cause {
+    fn from(text: String) -> Self {
+        Self { text, errno: None }
+    }
+}
+
+impl From<&str> for Cause {
+    fn from(text: &str) -> Self {
+        text.to_owned().into()
+    }
+}
+
+impl From<io::Error> for Cause {
+    fn from(error: io::Error) -> Self {
+        Self { text: error.to_string(), errno: error.raw_os_error() }
+    }
+}
+
+impl From<Errno> for Cause {
+    fn from(error: Errno) -> Self {
+        io::Error::from(error).into()
+    }
+}
+
+impl From<Error> for Cause {
+    fn from(error: Error) -> Self {
+        let errno = match &error {
+            Error::Io { source, .. } => source.raw_os_error(),
+            _ => None,
+        };
+        Self { text: error.to_string(), errno }
+    }
 }
 
 /// The result of a prune, whole or cut short.

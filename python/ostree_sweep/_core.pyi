@@ -33,6 +33,7 @@ class _Tally(TypedDict):
 class _Failure(TypedDict):
     path: str
     error: str
+    errno: int | None
 
 class _PruneReport(TypedDict):
     dry_run: bool

@@ -509,5 +509,5 @@ def _remove_stamp(report: CleanupReport, stamp: CleanupStamp, found: StampSnapsh
     try:
         return dataclasses.replace(report, stamp_removed=stamp.remove(found))
     except OSError as error:
-        failure = Failure(stamp.path, error.strerror or str(error))
+        failure = Failure(stamp.path, error.strerror or str(error), error.errno)
         return dataclasses.replace(report, failures=(failure,))

@@ -45,10 +45,12 @@ class Failure:
     Attributes:
         path: the item, relative to the repository, or in a cleanup to the sysroot.
         error: why, for people to read.
+        errno: the kernel's number for that, as in the module `errno`; None where it was not the kernel.
     """
 
     path: str
     error: str
+    errno: Optional[int] = None
 
 
 @dataclass(frozen=True)

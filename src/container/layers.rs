@@ -134,7 +134,7 @@ pub(crate) fn remove(repo: &Repo, layers: &[Ref]) -> (Vec<String>, Vec<Failure>)
     for layer in layers {
         match refs::delete(repo, layer) {
             Ok(()) => removed.extend(digest(layer)),
-            Err(error) => failures.push(Failure { path: layer.path.clone(), error: error.to_string() }),
+            Err(error) => failures.push(Failure { path: layer.path.clone(), error: error.into() }),
         }
     }
     (removed, failures)

@@ -138,7 +138,7 @@ fn collect(
     let (report, _) = pass.finish();
     match report.failures.into_iter().next() {
         None => Ok(candidates.into_inner().unwrap_or_else(PoisonError::into_inner)),
-        Some(failure) => Err(Error::corrupt(failure.path.display(), failure.error)),
+        Some(failure) => Err(Error::corrupt(failure.path.display(), failure.error.to_string())),
     }
 }
 

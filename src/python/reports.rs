@@ -43,11 +43,16 @@ struct TallyDict {
 struct FailureDict {
     path: String,
     error: String,
+    errno: Option<i32>,
 }
 
 impl From<Failure> for FailureDict {
     fn from(failure: Failure) -> Self {
-        Self { path: failure.path.display().to_string(), error: failure.error }
+        Self {
+            path: failure.path.display().to_string(),
+            error: failure.error.to_string(),
+            errno: failure.error.errno(),
+        }
     }
 }
 

@@ -31,7 +31,7 @@ use crate::error::{Error, Result};
 use crate::fault::{self, Step};
 use crate::repo::listing::until;
 use crate::repo::DIRECTORY;
-use crate::report::Failure;
+use crate::report::{Cause, Failure};
 use crate::workers::Crew;
 
 /// What keeps a path inside of the tree it begins in.
@@ -88,7 +88,7 @@ struct Items {
 
 impl Stuck {
     /// Notes that the item at `path` stays.
-    pub fn add(&self, path: PathBuf, error: impl Into<String>) {
+    pub fn add(&self, path: PathBuf, error: impl Into<Cause>) {
         let mut items = lock(&self.0);
         if items.leave(&path) {
             items.failures.push(Failure { path, error: error.into() });
@@ -172,10 +172,10 @@ pub(crate) fn open(directory: &OwnedFd, path: &[u8], flags: OFlags) -> rustix::i
     openat2(directory, path, flags | OFlags::CLOEXEC, Mode::empty(), INSIDE)
 }
 
-fn reason(error: Errno) -> String {
+fn reason(error: Errno) -> Cause {
     match error {
-        Errno::XDEV => "it is a mount point".into(),
-        other => std::io::Error::from(other).to_string(),
+        Errno::XDEV => Cause::from(error).in_words("it is a mount point"),
+        other => other.into(),
     }
 }
 
@@ -312,7 +312,7 @@ impl Tree<'_> {
             Ok(ControlFlow::Continue(())) => {}
             Ok(ControlFlow::Break(())) => return Ok(ControlFlow::Break(())),
             Err(Error::Io { source, .. }) => {
-                self.context.stuck.add(self.path_of(node), source.to_string());
+                self.context.stuck.add(self.path_of(node), source);
                 (stuck, directories) = (true, Vec::new());
             }
             Err(other) => return Err(other),

@@ -21,7 +21,7 @@ use crate::repo::directory::Directory;
 use crate::repo::listing::each_entry;
 use crate::repo::object::{Checksum, ObjectName, ObjectType, DETACHED, TOMBSTONE};
 use crate::repo::partial_mark;
-use crate::report::{Failure, PruneReport};
+use crate::report::{Cause, Failure, PruneReport};
 
 /// Commits on their way out.
 #[derive(Debug)]
@@ -72,7 +72,7 @@ impl Sweep {
             Ok(Verdict::Keep) => return false,
             Ok(Verdict::Prune) => {}
             Err(error) => {
-                self.stick(commit, &path, &error);
+                self.stick(commit, &path, error);
                 return false;
             }
         }
@@ -80,7 +80,7 @@ impl Sweep {
             Ok(Some(directory)) => directory,
             Ok(None) => return false,
             Err(error) => {
-                self.stick(commit, &path, &error);
+                self.stick(commit, &path, error);
                 return false;
             }
         };
@@ -94,7 +94,7 @@ impl Sweep {
                     return false;
                 }
                 Err(error) => {
-                    self.stick(commit, &path, &error);
+                    self.stick(commit, &path, error);
                     return false;
                 }
             }
@@ -119,7 +119,7 @@ impl Sweep {
                 if wants_tombstone && !buried {
                     if let Err(error) = tombstone::write(&directory, &commit) {
                         let path = Path::new("objects").join(&path).with_extension(TOMBSTONE);
-                        self.report.failures.push(Failure { path, error: error.to_string() });
+                        self.report.failures.push(Failure { path, error: error.into() });
                     }
                 }
                 true
@@ -130,17 +130,15 @@ impl Sweep {
                     // It has not gone after all.
                     let _ = remove(&directory, &commit.file_name(TOMBSTONE), context, None);
                 }
-                self.stick(commit, &path, &error);
+                self.stick(commit, &path, error);
                 false
             }
         }
     }
 
-    fn stick(&mut self, commit: Checksum, path: &str, error: &dyn std::fmt::Display) {
+    fn stick(&mut self, commit: Checksum, path: &str, error: impl Into<Cause>) {
         self.stuck.push(commit);
-        self.report
-            .failures
-            .push(Failure { path: PathBuf::from("objects").join(path), error: error.to_string() });
+        self.report.failures.push(Failure { path: PathBuf::from("objects").join(path), error: error.into() });
     }
 
     /// Removes the partial marks of commits that are gone: those deleted in this run, and among `marked` those that
@@ -151,7 +149,7 @@ impl Sweep {
         let staging = match staging_directories(context) {
             Err(Error::Io { source, .. }) => {
                 let path = PathBuf::from("tmp");
-                self.report.failures.push(Failure { path, error: source.to_string() });
+                self.report.failures.push(Failure { path, error: source.into() });
                 return Ok(());
             }
             other => other?,
@@ -170,7 +168,7 @@ impl Sweep {
                 Ok(()) | Err(Errno::NOENT) => {}
                 Err(error) => {
                     let path = Path::new("state").join(partial_mark(commit));
-                    self.report.failures.push(Failure { path, error: error.to_string() });
+                    self.report.failures.push(Failure { path, error: error.into() });
                 }
             }
         }

@@ -288,7 +288,7 @@ fn unlink(directory: &Directory, name: &[u8]) -> Result<()> {
 fn note(context: Context, path: &Path, report: &mut PruneReport, result: Result<()>) -> Result<bool> {
     match result {
         Err(Error::Io { source, .. }) if !context.dry_run => {
-            report.failures.push(Failure { path: path.to_owned(), error: source.to_string() });
+            report.failures.push(Failure { path: path.to_owned(), error: source.into() });
             Ok(false)
         }
         other => other.map(|()| true),

@@ -24,7 +24,7 @@ use crate::repo::directory::Directory;
 use crate::repo::listing::each_entry;
 use crate::repo::object::{Checksum, ObjectName, ObjectType};
 use crate::repo::Repo;
-use crate::report::{Failure, PruneReport};
+use crate::report::{Cause, Failure, PruneReport};
 use crate::workers::Crew;
 
 /// What goes.
@@ -252,7 +252,7 @@ impl<'a> Sweeper<'a> {
                     Err(error) if self.context.dry_run => return Err(error),
                     // One bad directory does not stop the rest; its objects stay.
                     Err(error) => {
-                        self.fail(self.context.repo.object_directory_path(number), &error);
+                        self.fail(self.context.repo.object_directory_path(number), error);
                         self.context.control.advance(1);
                     }
                     Ok(()) => {}
@@ -372,14 +372,14 @@ impl<'a> Sweeper<'a> {
             Ok(Removal::Vanished | Removal::Replaced) => false,
             Err(error) => {
                 let path = object.loose_path(repo.config().mode);
-                self.fail(PathBuf::from("objects").join(path), &error);
+                self.fail(PathBuf::from("objects").join(path), error);
                 false
             }
         }
     }
 
-    fn fail(&mut self, path: PathBuf, error: &dyn std::fmt::Display) {
-        self.report.failures.push(Failure { path, error: error.to_string() });
+    fn fail(&mut self, path: PathBuf, error: impl Into<Cause>) {
+        self.report.failures.push(Failure { path, error: error.into() });
     }
 }
 

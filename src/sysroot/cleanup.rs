@@ -234,7 +234,9 @@ fn write_refs(
         Err(Error::NoSpace(_)) => Ok(false),
         // Refs that are left keep more than is needed, and can be pruned around.
         Err(Error::Sysroot(error)) => {
-            report.failures.push(Failure { path: "ostree/repo/refs/heads/ostree".into(), error });
+            report
+                .failures
+                .push(Failure { path: "ostree/repo/refs/heads/ostree".into(), error: error.into() });
             Ok(true)
         }
         Err(error) => Err(error),
@@ -243,9 +245,8 @@ fn write_refs(
 
 /// What is to be said if all that could be deleted made no room for libostree's refs.
 fn still_full() -> PruneReport {
-    let error = std::io::Error::from(Errno::NOSPC).to_string();
     PruneReport {
-        failures: vec![Failure { path: PathBuf::from("refs/heads/ostree"), error }],
+        failures: vec![Failure { path: PathBuf::from("refs/heads/ostree"), error: Errno::NOSPC.into() }],
         ..PruneReport::default()
     }
 }

@@ -158,3 +158,17 @@ def test_a_lock_of_pygobject_in_this_process_is_told(repo: Path) -> None:
     told, pruned = done.stdout.splitlines()
     assert "held by this process itself, as by OSTree.Repo.lock_push" in told
     assert pruned == "4"
+
+
+@pytest.mark.needs_root
+def test_what_could_not_be_removed_has_the_kernels_number(repo: Path) -> None:
+    stuck = next(repo.glob("objects/??/*.filez"))
+    subprocess.run(["chattr", "+i", stuck], check=True)
+    try:
+        with pytest.raises(ostree_sweep.PartialCleanupError) as raised:
+            ostree_sweep.prune(repo, refs_only=True)
+    finally:
+        subprocess.run(["chattr", "-i", stuck], check=True)
+    (failure,) = raised.value.report.failures
+    assert (failure.path, failure.errno) == (str(stuck.relative_to(repo)), errno.EPERM)
+    assert "not permitted" in failure.error
