@@ -15,6 +15,7 @@ import pytest
 
 import ostree_sweep
 from ostree_sweep import CancellationToken, OperationCancelled, PartialCleanupError
+from support import repositories
 from support.checkouts import (
     attempt,
     bound,
@@ -96,7 +97,7 @@ def assert_cleans_as_ostree(sysroot: Sysroot, booted: str | None = None) -> None
         done = attempt(sysroot, "--json")
     else:
         reference.boot(booted, "ostree", "admin", "cleanup")
-        done = sysroot.boot(booted, COMMAND, "cleanup", "--auto", "--json")
+        done = sysroot.boot(booted, COMMAND, "cleanup", "--auto", "--impact=full", "--json")
     assert done.returncode == 0, done.stderr
     assert sysroot.state() == reference.state()
     assert not sysroot.stamp.exists()
@@ -304,6 +305,59 @@ def test_what_is_mounted_survives_and_is_named(sysroot: Sysroot, checkout: Path,
     assert_clean(sysroot)
 
 
+def test_old_deployment_refs_count_as_long_as_they_are_there(place: Path) -> None:
+    """Where something is mounted below a checkout, libostree writes no refs, and old ones stay."""
+    sysroot = Sysroot.create(place / "sysroot")
+    first = sysroot.deploy(1)
+    sysroot.deploy(2)
+    sysroot.stamp.touch()
+    (sysroot.path / "boot" / "loader" / "entries" / "ostree-1-os.conf").unlink()
+    checkout = sysroot.deployment(first)
+    kept = sysroot.objects_of(first)
+    with bound(sysroot.repo, checkout / "usr"):
+        assert attempt(sysroot).returncode == 3
+        assert kept <= sysroot.objects()
+        sysroot.ostree("fsck")
+        for commit in repositories.refs(sysroot.repo).values():
+            sysroot.ostree("ls", "-R", commit)
+    assert attempt(sysroot).returncode == 0
+    assert_clean(sysroot)
+
+
+def test_an_origin_that_can_not_be_deleted_keeps_its_checkouts_directory(
+    sysroot: Sysroot, checkout: Path
+) -> None:
+    """Without that, nobody would find the origin."""
+    other = leave(sysroot, 8, newest(sysroot))
+    origin = origin_of(checkout)
+    origin.unlink()
+    origin.mkdir()
+    done = attempt(sysroot)
+    assert done.returncode == 3
+    assert f"cannot remove {origin.relative_to(sysroot.path)}" in done.stderr
+    assert list(checkout.iterdir()) == []
+    assert not other.exists()
+    origin.rmdir()
+    origin.touch()
+    assert attempt(sysroot).returncode == 0
+    assert not checkout.exists()
+    assert_clean(sysroot)
+
+
+def test_the_root_of_the_one_who_cleans_up_stays(sysroot: Sysroot, checkout: Path) -> None:
+    """Even if nothing says that the system was booted from it, and no boot entry leads to it."""
+    before = names_below(checkout / "usr" / "share")
+    script = f"rm /run/ostree-booted\n{COMMAND} cleanup --impact=full --sysroot=/sysroot --json"
+    done = sysroot.boot(checkout.name.partition(".")[0], script, check=False)
+    assert done.returncode == 3, done.stdout + done.stderr
+    (failure,) = json.loads(done.stdout)["report"]["failures"]
+    assert failure["path"] == str(checkout.relative_to(sysroot.path))
+    assert names_below(checkout / "usr" / "share") == before
+    assert origin_of(checkout).exists()
+    assert attempt(sysroot).returncode == 0
+    assert_clean(sysroot)
+
+
 def test_symlinks_are_removed_and_not_followed(sysroot: Sysroot, checkout: Path) -> None:
     outside = sysroot.path.with_name("outside")
     outside.mkdir()
@@ -466,7 +520,7 @@ def test_others_get_in_between(sysroot: Sysroot, checkout: Path) -> None:
     """A slow removal is no hindrance to looking, nor to an updater, whose deployment stays."""
     with writable(checkout):
         fill_with_links(checkout / "usr" / "wide", 1000)
-    process = started(*SLOWLY, COMMAND, "cleanup", "--auto", f"--sysroot={sysroot.path}")
+    process = started(*SLOWLY, COMMAND, "cleanup", "--auto", "--impact=full", f"--sysroot={sysroot.path}")
     looks = 0
     while len(list((checkout / "usr" / "wide").glob("*"))) in (0, 1000) and process.poll() is None:
         sysroot.admin("status")
@@ -500,7 +554,7 @@ def test_what_is_deployed_again_meanwhile_is_left_alone(sysroot: Sysroot) -> Non
     )
     target = link.readlink()
     link.unlink()
-    process = started(*SLOWLY, COMMAND, "cleanup", "--auto", f"--sysroot={sysroot.path}")
+    process = started(*SLOWLY, COMMAND, "cleanup", "--auto", "--impact=full", f"--sysroot={sysroot.path}")
     while len(names_below(deployed)) > len(before) - 10:
         assert process.poll() is None
     with locked(sysroot.path / "ostree" / "lock", wait=True):

@@ -43,7 +43,7 @@ def updated(place: Path) -> Sysroot:
 
 
 def cleanup(sysroot: Sysroot, *options: str) -> str:
-    return output(COMMAND, "cleanup", "--auto", f"--sysroot={sysroot.path}", *options)
+    return output(COMMAND, "cleanup", "--auto", "--impact=full", f"--sysroot={sysroot.path}", *options)
 
 
 def newest(sysroot: Sysroot) -> str:
@@ -64,7 +64,7 @@ def assert_cleans_as_ostree(sysroot: Sysroot, booted: str | None = None) -> None
         cleanup(sysroot)
     else:
         reference.boot(booted, "ostree", "admin", "cleanup")
-        sysroot.boot(booted, COMMAND, "cleanup", "--auto")
+        sysroot.boot(booted, COMMAND, "cleanup", "--auto", "--impact=full")
 
     state = sysroot.state()
     assert state == reference.state()
@@ -73,7 +73,11 @@ def assert_cleans_as_ostree(sysroot: Sysroot, booted: str | None = None) -> None
     sysroot.ostree("fsck")
 
     left = sysroot.listing()
-    again = cleanup(sysroot) if booted is None else sysroot.boot(booted, COMMAND, "cleanup", "--auto").stdout
+    again = (
+        cleanup(sysroot)
+        if booted is None
+        else sysroot.boot(booted, COMMAND, "cleanup", "--auto", "--impact=full").stdout
+    )
     assert again == NOTHING_TO_DO
     assert sysroot.listing() == left
 
@@ -176,9 +180,11 @@ def test_a_dry_run_tells_the_truth_and_changes_nothing(updated: Sysroot) -> None
 
 def test_a_dry_run_in_a_booted_system_changes_nothing(updated: Sysroot) -> None:
     before, booted = updated.listing(), newest(updated)
-    told = json.loads(updated.boot(booted, COMMAND, "cleanup", "--auto", "--dry-run", "--json").stdout)
+    told = json.loads(
+        updated.boot(booted, COMMAND, "cleanup", "--auto", "--impact=full", "--dry-run", "--json").stdout
+    )
     assert updated.listing() == before
-    done = json.loads(updated.boot(booted, COMMAND, "cleanup", "--auto", "--json").stdout)
+    done = json.loads(updated.boot(booted, COMMAND, "cleanup", "--auto", "--impact=full", "--json").stdout)
     assert figures(told) == figures(done)
 
 
@@ -200,7 +206,9 @@ def test_a_stamp_renewed_meanwhile_survives(updated: Sysroot, renewal: str) -> N
         ["touch", updated.stamp] if renewal == "touch" else [COMMAND, "stamp", f"--sysroot={updated.path}"]
     )
     with locked(updated.repo / ".lock"):
-        process = started(COMMAND, "cleanup", "--auto", "--lock-timeout=-1", f"--sysroot={updated.path}")
+        process = started(
+            COMMAND, "cleanup", "--auto", "--impact=full", "--lock-timeout=-1", f"--sysroot={updated.path}"
+        )
         # Only what has read the stamp loads the core.
         wait_until(lambda: "_core" in Path(f"/proc/{process.pid}/maps").read_text(encoding="utf-8"))
         output(*renew)

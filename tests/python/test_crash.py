@@ -172,7 +172,7 @@ def test_a_cleanup_killed_before_a_call(
     sysroot: Sysroot, cleaned: ExpectedSysroot, system: FileSystem, call: str
 ) -> None:
     """What libostree removes is no step of ours; it is killed there all the same."""
-    command = [COMMAND, "cleanup", "--auto", "--jobs=1"]
+    command = [COMMAND, "cleanup", "--auto", "--impact=full", "--jobs=1"]
     for number in itertools.count(1) if call in ("renameat", "syncfs") else steps(system):
         with trial_of_all(sysroot) as trial:
             if killed_before(call, number, *command, f"--sysroot={trial.path}") == 0:
@@ -184,7 +184,7 @@ def test_a_cleanup_killed_before_a_call(
 def test_a_cleanup_killed_at_any_time(sysroot: Sysroot, cleaned: ExpectedSysroot) -> None:
 
     def command(trial: Sysroot) -> list[object]:
-        return [COMMAND, "cleanup", "--auto", f"--sysroot={trial.path}"]
+        return [COMMAND, "cleanup", "--auto", "--impact=full", f"--sysroot={trial.path}"]
 
     with trial_of_all(sysroot) as trial:
         duration_s = timed(*command(trial))
@@ -271,7 +271,7 @@ def test_the_power_fails_after_a_cleanup(
     with system.mounted(place / "image", mounted):
         trial = sysroot.copy(mounted / "sysroot")
         output("sync", "-f", mounted)
-        output(COMMAND, "cleanup", "--auto", f"--sysroot={trial.path}")
+        output(COMMAND, "cleanup", "--auto", "--impact=full", f"--sysroot={trial.path}")
         output("cp", "--reflink=always", place / "image", place / "image-0")
     with system.mounted(place / "image-0", mounted):
         assert not trial.stamp.exists()

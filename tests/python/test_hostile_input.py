@@ -382,14 +382,14 @@ def test_stamps_that_are_none(sysroot: Sysroot) -> None:
     before = sysroot.state()
     for make in (fifo, directory, link_to_a_device):
         make(sysroot.stamp)
-        done = sweep("cleanup", "--auto", f"--sysroot={sysroot.path}")
+        done = sweep("cleanup", "--auto", "--impact=full", f"--sysroot={sysroot.path}")
         assert done.returncode == 1
         assert re.fullmatch(f"error: {sysroot.stamp}: (Not a regular file|Is a symbolic link)\n", done.stderr)
         assert os.path.lexists(sysroot.stamp)
         assert sysroot.state() == before
         output("rm", "-r", sysroot.stamp)
     endless(sysroot.stamp)
-    done = sweep("cleanup", "--auto", f"--sysroot={sysroot.path}")
+    done = sweep("cleanup", "--auto", "--impact=full", f"--sysroot={sysroot.path}")
     assert (done.returncode, done.stderr) == (0, "")
     assert not sysroot.stamp.exists()
     assert sysroot.state() != before

@@ -193,7 +193,7 @@ def test_a_cleanup_on_a_full_disk(disk: Path) -> None:
     reference = sysroot.copy(disk / "reference")
     output(COMMAND, "cleanup", f"--sysroot={reference.path}")
     with without_room(disk):
-        done = sweep("cleanup", "--auto", f"--sysroot={sysroot.path}")
+        done = sweep("cleanup", "--auto", "--impact=full", f"--sysroot={sysroot.path}")
         assert (done.returncode, done.stderr) == (0, "")
         assert not sysroot.stamp.exists()
     assert sysroot.objects() == reference.objects()
@@ -232,10 +232,12 @@ def test_a_cleanup_is_asked_for_and_done_on_a_full_disk(
         assert (stamped.returncode, stamped.stderr) == (0, "")
         assert (
             "No cleanup needed"
-            not in sweep("cleanup", "--auto", "--dry-run", f"--sysroot={sysroot.path}").stdout
+            not in sweep(
+                "cleanup", "--auto", "--impact=full", "--dry-run", f"--sysroot={sysroot.path}"
+            ).stdout
         )
         assert {path.name for path in sysroot.path.glob(".cleanup*")} <= {".cleanup", ".cleanup.spare"}
-        sweep_all("cleanup", "--auto", f"--sysroot={sysroot.path}")
+        sweep_all("cleanup", "--auto", "--impact=full", f"--sysroot={sysroot.path}")
     assert sysroot.objects() < before
     assert not sysroot.stamp.exists()
     repositories.fsck(sysroot.repo)
@@ -269,7 +271,7 @@ def test_a_full_disk_with_nothing_to_delete() -> None:
         sysroot.stamp.touch()
         before = sysroot.state()
         with without_room(disk):
-            done = sweep("cleanup", "--auto", f"--sysroot={sysroot.path}")
+            done = sweep("cleanup", "--auto", "--impact=full", f"--sysroot={sysroot.path}")
         assert done.returncode == 3
         assert done.stderr.startswith("error: cannot remove ostree/repo/refs/heads/ostree: No space left")
         assert sysroot.stamp.exists()
@@ -346,8 +348,8 @@ def test_a_cleanup_on_a_read_only_disk(tmp_path: Path) -> None:
     sysroot = worn_sysroot(tmp_path / "sysroot")
     before = sysroot.listing()
     with read_only(sysroot.path):
-        dry = sweep("cleanup", "--auto", "--dry-run", f"--sysroot={sysroot.path}")
-        done = sweep("cleanup", "--auto", f"--sysroot={sysroot.path}")
+        dry = sweep("cleanup", "--auto", "--impact=full", "--dry-run", f"--sysroot={sysroot.path}")
+        done = sweep("cleanup", "--auto", "--impact=full", f"--sysroot={sysroot.path}")
     assert (dry.returncode, dry.stderr) == (0, "")
     assert done.returncode == 1
     assert "Read-only file system" in done.stderr

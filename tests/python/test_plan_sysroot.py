@@ -28,7 +28,7 @@ PLAN = f"{COMMAND} plan"
 FINALIZE = "ostree admin finalize-staged"
 STAMP = f"{COMMAND} stamp"
 APPLY = f"{TRACED} {COMMAND} apply --json"
-CLEANUP = f"{TRACED} {COMMAND} cleanup --auto --json"
+CLEANUP = f"{TRACED} {COMMAND} cleanup --auto --impact=full --json"
 
 
 @pytest.fixture
@@ -185,7 +185,9 @@ def test_a_plan_frees_what_ostree_frees(
     sysroot, booted = prepare(place)
     report = assert_plan_does_what_ostree_does(sysroot, booted, command)
     assert report["objects_pruned"] > 0
-    assert sysroot.boot(booted, COMMAND, "cleanup", "--auto").stdout == "No cleanup needed.\n"
+    assert (
+        sysroot.boot(booted, COMMAND, "cleanup", "--auto", "--impact=full").stdout == "No cleanup needed.\n"
+    )
 
 
 def test_a_plan_is_applied_at_the_shutdown(place: Path) -> None:
@@ -205,7 +207,7 @@ def test_a_plan_is_applied_at_the_shutdown(place: Path) -> None:
     assert report["by_plan"]
     assert report["objects_pruned"] > 0
     assert sysroot.state().objects == reference.state().objects
-    assert sysroot.boot(newer, COMMAND, "cleanup", "--auto").stdout == "No cleanup needed.\n"
+    assert sysroot.boot(newer, COMMAND, "cleanup", "--auto", "--impact=full").stdout == "No cleanup needed.\n"
 
 
 def test_out_of_time_the_rest_is_left_to_the_next_boot(place: Path) -> None:
@@ -251,7 +253,7 @@ def test_a_plan_that_covers_not_all_is_not_enough(place: Path) -> None:
     assert sysroot.stamp.exists()
     assert sysroot.objects() > reference.objects()
     sysroot.ostree("fsck")
-    by_crawl = json.loads(sysroot.boot(newer, COMMAND, "cleanup", "--auto", "--json").stdout)
+    by_crawl = json.loads(sysroot.boot(newer, COMMAND, "cleanup", "--auto", "--impact=full", "--json").stdout)
     assert not by_crawl["by_plan"]
     assert planned_for in by_crawl["plan_refused"]
     assert by_crawl["stamp_removed"]
@@ -271,7 +273,7 @@ def test_an_unusable_plan_is_no_obstacle(place: Path) -> None:
 
     reference = sysroot.copy(place / "reference")
     reference.boot(booted, "ostree", "admin", "cleanup")
-    report = json.loads(sysroot.boot(booted, COMMAND, "cleanup", "--auto", "--json").stdout)
+    report = json.loads(sysroot.boot(booted, COMMAND, "cleanup", "--auto", "--impact=full", "--json").stdout)
     assert "checksum" in report["plan_refused"]
     assert not report["by_plan"]
     assert report["stamp_removed"]

@@ -99,5 +99,6 @@ def next_root(directory: Path) -> bytes:
 
 def attempt(sysroot: Sysroot, *options: object) -> subprocess.CompletedProcess[str]:
     """Cleans up a sysroot that has a stamp, which may fail."""
-    command = [str(COMMAND), "cleanup", "--auto", f"--sysroot={sysroot.path}", *map(str, options)]
-    return subprocess.run(command, check=False, capture_output=True, text=True)
+    # Where others use the disk, the default would rest for long.
+    command = [str(COMMAND), "cleanup", "--auto", "--impact=full", f"--sysroot={sysroot.path}"]
+    return subprocess.run([*command, *map(str, options)], check=False, capture_output=True, text=True)
