@@ -228,7 +228,7 @@ def test_a_stamp_renewed_in_the_sweep_survives(updated: Sysroot) -> None:
         phases.append(progress.phase)
         updated.stamp.touch()
 
-    report = ostree_sweep.auto_cleanup(updated.path, progress=renew)
+    report = ostree_sweep.auto_cleanup(updated.path, impact="full", progress=renew)
     assert phases
     assert report.objects_pruned > 0
     assert not report.stamp_removed

@@ -9,6 +9,7 @@ import re
 import shutil
 import struct
 import subprocess
+import tempfile
 from pathlib import Path
 from typing import Callable
 
@@ -18,6 +19,7 @@ import ostree_sweep
 from ostree_sweep import PrunePlan
 from support.repositories import copy, fsck, listing, object_path, objects
 from support.sysroots import COMMAND, output
+from support.users import give, sweep_as
 
 HEADER_AT = 16
 ENTRY = 40
@@ -231,6 +233,26 @@ def test_somebody_elses_plan_is_refused(repo: Path, plan: PrunePlan, tmp_path: P
     assert plan.path is not None
     os.chown(plan.path, 65534, 65534)
     assert_refused(repo, tmp_path / "plan", "somebody else")
+
+
+@pytest.mark.needs_root
+@pytest.mark.parametrize("owner", ["root", "user"])
+def test_ones_own_plan_and_roots_are_trusted(owner: str) -> None:
+    with tempfile.TemporaryDirectory() as place:
+        Path(place).chmod(0o755)
+        repo, kept = Path(place, "repo"), Path(place, "plan")
+        output("ostree", f"--repo={repo}", "init", "--mode=bare-user")
+        tree = Path(place, "tree")
+        tree.mkdir()
+        commit(repo, tree, "--orphan")
+        made = ostree_sweep.plan(repo=repo, refs_only=True, depth=0, output=kept)
+        assert made.objects == 3
+        give(repo)
+        if owner == "user":
+            give(kept)
+        done = sweep_as("apply", kept)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert objects(repo) == set()
 
 
 def test_a_plan_of_another_repository_is_refused(repo: Path, plan: PrunePlan, tmp_path: Path) -> None:
