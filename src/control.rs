@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
+use crate::holds::{Hold, Holds, LockTimes, Lockable};
 
 /// How often a wait looks at the cancel flag.
 const TICK: Duration = Duration::from_millis(20);
@@ -67,7 +68,7 @@ pub struct Snapshot {
     pub bytes_freed: u64,
 }
 
-/// Cancel flag and progress counters, shared between a run and its caller.
+/// Cancel flag and progress counters, shared between one run and its caller.
 ///
 /// All loads and stores are relaxed: flags and counters are looked at again and again, and no other memory is ordered
 /// by them.
@@ -85,6 +86,7 @@ pub struct Control {
     total: AtomicU64,
     bytes_freed: AtomicU64,
     deadline: OnceLock<Instant>,
+    holds: Holds,
 }
 
 impl Control {
@@ -103,7 +105,7 @@ impl Control {
         self.cancelled.load(Ordering::Relaxed)
     }
 
-    /// Asks the run to rest, or to go on. It rests with no lock held but, while it crawls, the repository's shared one.
+    /// Asks the run to rest, or to go on. It rests with no lock held.
     pub fn pause(&self, paused: bool) {
         self.paused.store(paused, Ordering::Relaxed);
     }
@@ -124,6 +126,11 @@ impl Control {
         if let Some(deadline) = Instant::now().checked_add(time) {
             let _ = self.deadline.set(deadline);
         }
+    }
+
+    /// For how long the run held locks so far.
+    pub fn lock_times(&self) -> LockTimes {
+        self.holds.times()
     }
 
     /// Progress as of now.
@@ -155,11 +162,28 @@ impl Control {
         }
     }
 
+    /// Notes that a lock was taken; dropping the result notes its release.
+    pub(crate) fn hold(&self, lock: Lockable) -> Hold<'_> {
+        self.holds.hold(lock)
+    }
+
+    /// Whether the run holds a lock.
+    pub(crate) fn has_lock(&self) -> bool {
+        self.holds.is_any()
+    }
+
+    /// To be called before anything that waits, for time, a disk or a lock: with a lock held nothing may, and where
+    /// tests are run this panics.
+    pub(crate) fn may_wait(&self) {
+        self.holds.refuse();
+    }
+
     /// Waits as long as the run is asked to rest.
     pub(crate) fn rest_while_paused(&self) -> Result<()> {
         if !self.is_paused() {
             return Ok(());
         }
+        self.may_wait();
         self.resting.fetch_add(1, Ordering::Relaxed);
         let mut result = Ok(());
         while self.is_paused() && result.is_ok() {
@@ -192,6 +216,7 @@ impl Control {
 
     /// Sleeps for `time`, or until the run is cancelled.
     pub(crate) fn sleep(&self, time: Duration) -> Result<()> {
+        self.may_wait();
         let end = Instant::now() + time;
         loop {
             self.check()?;

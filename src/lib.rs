@@ -29,6 +29,7 @@ pub mod error;
 mod fault;
 #[cfg(feature = "test-util")]
 pub mod generate;
+pub mod holds;
 pub mod mark;
 mod pace;
 pub mod plan;

@@ -1,13 +1,15 @@
 //! Pruning a repository: the one place that knows the order of phases and locks.
 //!
-//! 1. Under the shared lock: find out what is live.
-//! 2. Release it. A lock is never upgraded: two that try would wait for each other for ever.
-//! 3. In short slices under the exclusive lock: look at what changed since and mark that too; stop if anything live
+//! 1. Without a lock: find out what is live, and before each slice read what appeared since and list candidates.
+//! 2. In short slices under the exclusive lock: look at what changed since and mark that too; stop if anything live
 //!    is missing; then delete until the slice is over. Commits go first, then, after a durability barrier that each
 //!    run has which deletes any, dirtrees and dirmetas, then files; static deltas and cached summaries last. A sysroot's lock is taken before the
 //!    repository's and released after it.
 //!
-//! A dry run does the first step, decides with the same function as a real one, and deletes nothing.
+//! If others deleted what was followed meanwhile, all begins anew. With a lock held nothing rests or waits.
+//!
+//! A dry run does the first step, has it confirmed under the shared lock, decides with the same function as a real
+//! one, and deletes nothing.
 
 use std::path::PathBuf;
 use std::sync::OnceLock;
@@ -16,13 +18,14 @@ use std::time::{Duration, Instant};
 use crate::control::{Control, Phase};
 use crate::effort::Effort;
 use crate::error::{Error, Result};
-use crate::mark::census::DIRECTORIES;
+use crate::mark::census::{Census, DIRECTORIES};
 use crate::mark::retention::Retention;
 use crate::mark::roots::Start;
-use crate::mark::{Behind, Mark, RootSource};
+use crate::mark::{Behind, Confirmation, Mark, RootSource};
 use crate::pace::Pace;
 use crate::plan::Plan;
 use crate::pruned::{Item, Observer, Pruned};
+use crate::repo::config::LockTimeout;
 use crate::repo::lock::{poll, Attempt, Held, Lock, LockKind};
 use crate::repo::object::{Checksum, ObjectName, ObjectType};
 use crate::repo::refs::{list, Ref};
@@ -32,6 +35,17 @@ use crate::report::PruneReport;
 use crate::sweep::objects::{Context, Gone, Notice, Pass};
 use crate::sweep::{commits, leftovers};
 use crate::workers::contain_panic;
+
+/// How often, and after what time, a run that only reads looks again for objects that a writer may be moving into place.
+const RETRIES: u32 = 5;
+const RETRY_AFTER: Duration = Duration::from_millis(100);
+
+/// How long to look at what changed under a lock at least, before it is given back and the rest is read without.
+const GLANCE: Duration = Duration::from_millis(10);
+
+/// How often in a row the lock is given back for that. Then all is read under it, or others who write without a pause
+/// could keep us from deleting.
+const GIVEN_BACK: u32 = 8;
 
 /// A plan to delete by.
 #[derive(Clone, Copy)]
@@ -99,7 +113,7 @@ impl Surroundings for Alone {
 /// Prunes `repo`, as `ostree prune` does.
 ///
 /// # Locking
-/// The shared lock while crawling, then the exclusive lock in slices. A dry run takes no exclusive lock.
+/// None while crawling, then the exclusive lock in slices. A dry run takes the shared lock for a moment.
 ///
 /// # Cancellation
 /// [`Error::Cancelled`] with a report of what was done.
@@ -148,44 +162,58 @@ pub(crate) fn prune_within(
             Gone::Leftover(item, reason) => Pruned { item, reason },
         });
     };
-    let mut run = Run {
-        context: Context {
-            repo,
-            control,
-            crew,
-            dry_run,
-            max_freed,
-            deltas_of,
-            observer: observer.is_some().then_some(&notify as Notice),
-            plan: plan.map(|plan| plan.plan),
-            unprotects,
-        },
-        commit_only: plan.map_or(retention, |plan| plan.plan.retention()).commit_only,
-        must_cover: plan.is_some_and(|plan| plan.must_cover),
-        surroundings,
-        lock: &lock,
-        slice: effort.slice(),
-        mark: match plan {
-            Some(PlanUse { plan, .. }) => Mark::resume(repo, plan, crew, control)?,
-            None => Mark::new(repo, retention, crew, control),
-        },
-        behind: &behind,
-        durable: false,
-        report: PruneReport { dry_run, by_plan: plan.is_some(), ..PruneReport::default() },
+    let context = Context {
+        repo,
+        control,
+        crew,
+        dry_run,
+        max_freed,
+        deltas_of,
+        observer: observer.is_some().then_some(&notify as Notice),
+        plan: plan.map(|plan| plan.plan),
+        unprotects,
     };
-    let result = contain_panic(|| {
-        leftovers::refuse_symlinks(run.context)?;
-        if dry_run {
-            run.tell()
-        } else {
-            run.sweep()
+    let mut report = PruneReport { dry_run, by_plan: plan.is_some(), ..PruneReport::default() };
+    let mut outdated_since = None;
+    let result = loop {
+        let mut run = Run {
+            context,
+            commit_only: plan.map_or(retention, |plan| plan.plan.retention()).commit_only,
+            must_cover: plan.is_some_and(|plan| plan.must_cover),
+            surroundings: &mut *surroundings,
+            lock: &lock,
+            slice: effort.slice(),
+            mark: match plan {
+                Some(PlanUse { plan, .. }) => Mark::resume(repo, plan, crew, control)?,
+                None => Mark::new(repo, retention, crew, control),
+            },
+            given_back: 0,
+            behind: &behind,
+            durable: false,
+            report: PruneReport { dry_run, by_plan: plan.is_some(), ..PruneReport::default() },
+        };
+        let result = contain_panic(|| {
+            leftovers::refuse_symlinks(context)?;
+            if dry_run {
+                run.tell()
+            } else {
+                run.sweep()
+            }
+        });
+        report = if dry_run { run.report } else { report.followed_by(run.report) };
+        report.warnings = run.mark.warnings().to_vec();
+        match result {
+            Ok(Outcome::Done) => break Ok(()),
+            Ok(Outcome::Outdated) => {}
+            Err(error) => break Err(error),
         }
-    });
-    let mut report = run.report;
-    report.warnings = run.mark.warnings().to_vec();
-    let held = lock.hold_times();
-    report.exclusive_lock_longest = held.longest;
-    report.exclusive_lock_total = held.total;
+        let waited = outdated_since.get_or_insert_with(Instant::now).elapsed();
+        if matches!(lock.timeout(), LockTimeout::After(limit) if waited > limit) {
+            let path = lock.path().to_owned();
+            break Err(Error::LockTimeout { path, waited_s: waited.as_secs_f64() });
+        }
+    };
+    report.locks = control.lock_times();
     report.duration = start.elapsed();
     control.enter(Phase::Done, 0);
     match result {
@@ -199,6 +227,36 @@ pub(crate) fn prune_within(
     }
 }
 
+/// Has what is marked confirmed under the shared lock, for a run that only reads; false if others deleted what was
+/// followed, and all has to be looked at anew.
+pub(crate) fn confirm_shared(
+    mark: &mut Mark,
+    sources: &mut dyn RootSource,
+    lock: &Lock,
+    control: &Control,
+) -> Result<bool> {
+    let mut retries = 0;
+    loop {
+        let shared = lock.acquire(LockKind::Shared, control)?;
+        let confirmation = mark.confirm(sources, Some(Instant::now() + GLANCE));
+        drop(shared);
+        match confirmation? {
+            Confirmation::Confirmed => return Ok(true),
+            Confirmation::Outdated => return Ok(false),
+            Confirmation::MoreToRead => mark.look_ahead()?,
+            Confirmation::Missing(object) if retries == RETRIES => return Err(missing(object)),
+            Confirmation::Missing(_) => {
+                retries += 1;
+                control.sleep(RETRY_AFTER)?;
+            }
+        }
+    }
+}
+
+fn missing(object: ObjectName) -> Error {
+    Error::corrupt(object, "it is missing")
+}
+
 /// Takes the sysroot's lock and the repository's. The caller releases them in the opposite order.
 ///
 /// Never waits for the one with the other in hand: whoever has it may be waiting for ours, and others who want only
@@ -207,13 +265,13 @@ pub(crate) fn lock_both<'a>(
     surroundings: &mut dyn Surroundings,
     lock: &'a Lock,
     kind: LockKind,
-    control: &Control,
+    control: &'a Control,
 ) -> Result<Held<'a>> {
     poll(lock.timeout(), control, || {
         if let Some(busy) = surroundings.try_lock()? {
             return Ok(Attempt::Busy(busy));
         }
-        let attempt = lock.try_acquire(kind);
+        let attempt = lock.try_acquire(kind, control);
         if !matches!(attempt, Ok(Attempt::Acquired(_))) {
             surroundings.unlock();
         }
@@ -229,11 +287,20 @@ struct Run<'a> {
     lock: &'a Lock,
     slice: Duration,
     mark: Mark<'a>,
+    /// How often in a row the lock was given back with nothing done.
+    given_back: u32,
     /// For who is told what goes.
     behind: &'a OnceLock<Behind>,
     /// Whether it had its barrier.
     durable: bool,
     report: PruneReport,
+}
+
+/// How a run ended.
+enum Outcome {
+    Done,
+    /// Others deleted what was followed: it has to begin anew.
+    Outdated,
 }
 
 /// What a real run is at.
@@ -250,18 +317,18 @@ enum Stage {
 
 impl Run<'_> {
     /// A dry run.
-    fn tell(&mut self) -> Result<()> {
+    fn tell(&mut self) -> Result<Outcome> {
         let control = self.context.control;
-        let _shared = self.lock.acquire(LockKind::Shared, control)?;
-        self.mark.look(self.surroundings)?;
+        self.mark.look_once(self.surroundings)?;
         self.check_cover()?;
-        self.mark.wait_for_missing()?;
-        self.mark.refuse_in_use(self.surroundings)?;
+        if !confirm_shared(&mut self.mark, self.surroundings, self.lock, control)? {
+            return Ok(Outcome::Outdated);
+        }
         self.find_reasons()?;
 
         control.enter(Phase::Sweep, DIRECTORIES as u64);
         let pass = if self.commit_only { Pass::over_commits() } else { Pass::over_all() };
-        let result = pass.run(self.context, self.mark.live(), None);
+        let result = pass.tell(self.context, self.mark.live());
         self.report.merge(pass.finish().0);
         result?;
         let mut deltas = leftovers::Deltas::list(self.context, &mut self.report)?;
@@ -269,35 +336,17 @@ impl Run<'_> {
         if self.context.observer.is_some() {
             leftovers::prune_summaries(self.context, &mut self.report)?;
         }
-        Ok(())
+        Ok(Outcome::Done)
     }
 
     /// A real run.
-    fn sweep(&mut self) -> Result<()> {
-        let control = self.context.control;
-        {
-            let _shared = self.lock.acquire(LockKind::Shared, control)?;
-            self.mark.look_first(self.surroundings)?;
-            self.find_reasons()?;
-        }
-        self.check_cover()?;
+    fn sweep(&mut self) -> Result<Outcome> {
         let mut waiters = Waiters::watch(self.lock.path());
-        self.rest()?;
+        self.mark.look_first(self.surroundings)?;
+        self.find_reasons()?;
+        self.check_cover()?;
         let mut stage = Stage::Commits(None);
-        let result = loop {
-            let mut outcome = if Self::awaits_barrier(&stage) {
-                commits::barrier(self.context).map(|()| self.pass_barrier(&mut stage))
-            } else {
-                self.slice(&mut stage)
-            };
-            if outcome.is_ok() && !matches!(stage, Stage::Done) {
-                outcome = self.rest().and_then(|()| waiters.give_way(control));
-                if outcome.is_ok() {
-                    continue;
-                }
-            }
-            break outcome;
-        };
+        let result = self.sweep_in_slices(&mut stage, &mut waiters);
         // What an interrupted stage has done counts, too.
         match stage {
             Stage::Commits(Some(sweep)) | Stage::Barrier(sweep) | Stage::Marks(sweep) => {
@@ -309,12 +358,51 @@ impl Run<'_> {
         result
     }
 
-    /// Whether nothing more is to be deleted until all deleted commits are gone for good. They may be another run's: one
-    /// that was killed, of which the disk knows nothing yet.
-    fn awaits_barrier(stage: &Stage) -> bool {
+    fn sweep_in_slices(&mut self, stage: &mut Stage, waiters: &mut Waiters) -> Result<Outcome> {
+        while !matches!(stage, Stage::Done) {
+            self.rest()?;
+            self.mark.look_ahead()?;
+            self.prepare(stage)?;
+            waiters.give_way(self.context.control)?;
+            match self.slice(stage)? {
+                Confirmation::Confirmed => self.given_back = 0,
+                Confirmation::MoreToRead => self.given_back += 1,
+                Confirmation::Outdated => return Ok(Outcome::Outdated),
+                Confirmation::Missing(object) => return Err(missing(object)),
+            }
+        }
+        Ok(Outcome::Done)
+    }
+
+    /// Does what the next slice needs and what takes no lock: the barrier, and listing what is to be decided on.
+    fn prepare(&mut self, stage: &mut Stage) -> Result<()> {
+        let context = self.context;
+        loop {
+            match stage {
+                Stage::Barrier(_) => self.pass_barrier()?,
+                Stage::Trees(pass) | Stage::Files(pass) => {
+                    pass.gather(context, self.mark.live())?;
+                    if pass.has_gathered() {
+                        self.pass_barrier()?;
+                    }
+                }
+                Stage::Deltas(deltas @ None) => {
+                    *deltas = Some(leftovers::Deltas::list(context, &mut self.report)?);
+                }
+                _ => return Ok(()),
+            }
+            self.advance(stage);
+            if !self.needs_preparation(stage) {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Whether there is something to be done without a lock before the next slice.
+    fn needs_preparation(&self, stage: &Stage) -> bool {
         match stage {
-            Stage::Barrier(_) => true,
-            Stage::Trees(pass) | Stage::Files(pass) => pass.is_held_back(),
+            Stage::Barrier(_) | Stage::Deltas(None) => true,
+            Stage::Trees(pass) | Stage::Files(pass) => !pass.has_gathered() && !self.context.is_exhausted(),
             _ => false,
         }
     }
@@ -326,21 +414,14 @@ impl Run<'_> {
         self.mark.partial().iter().any(|commit| !matches!(repo.has(object(commit)), Ok(true)))
     }
 
-    fn pass_barrier(&mut self, stage: &mut Stage) {
-        self.durable = true;
-        match stage {
-            Stage::Trees(pass) | Stage::Files(pass) => pass.go_on(),
-            _ => self.advance(stage),
+    /// Has all deleted commits gone for good, before anything that they reached is deleted. They may be another run's:
+    /// one that was killed, of which the disk knows nothing yet.
+    fn pass_barrier(&mut self) -> Result<()> {
+        if !self.durable {
+            commits::barrier(self.context)?;
+            self.durable = true;
         }
-    }
-
-    /// A pass that waits for the barrier if this run has not had it.
-    fn behind_barrier(&self, pass: Pass) -> Pass {
-        if self.durable {
-            pass
-        } else {
-            pass.held_back()
-        }
+        Ok(())
     }
 
     fn rest(&self) -> Result<()> {
@@ -366,8 +447,8 @@ impl Run<'_> {
         }
     }
 
-    /// Takes the locks, looks at what changed, deletes for a while, and releases the locks.
-    fn slice(&mut self, stage: &mut Stage) -> Result<()> {
+    /// Takes the locks, looks at what changed, deletes for a while if all is as it was marked, and releases the locks.
+    fn slice(&mut self, stage: &mut Stage) -> Result<Confirmation> {
         let exclusive = lock_both(self.surroundings, self.lock, LockKind::Exclusive, self.context.control)?;
         let result = self.work(stage);
         drop(exclusive);
@@ -375,20 +456,25 @@ impl Run<'_> {
         result
     }
 
-    fn work(&mut self, stage: &mut Stage) -> Result<()> {
+    fn work(&mut self, stage: &mut Stage) -> Result<Confirmation> {
         let begin = Instant::now();
-        self.mark.look_again(self.surroundings)?;
+        let glance = (self.given_back < GIVEN_BACK).then(|| begin + GLANCE.max(self.slice / 2));
+        match self.mark.confirm(self.surroundings, glance)? {
+            Confirmation::Confirmed => {}
+            other => return Ok(other),
+        }
         // Where looking takes long, as over a network, work as long again, or there were no progress.
-        let deadline = Instant::now() + self.slice.max(begin.elapsed());
+        let now = Instant::now();
+        let deadline = (begin + self.slice.saturating_sub(Census::time_to_settle())).max(now + (now - begin));
         let mut touched = Vec::new();
         let is_over = || Instant::now() >= deadline || self.context.crew.pace.wants_rest();
-        while !matches!(stage, Stage::Done) && !Self::awaits_barrier(stage) && !is_over() {
+        while !matches!(stage, Stage::Done) && !self.needs_preparation(stage) && !is_over() {
             self.step(stage, deadline, &mut touched)?;
         }
         if self.lock.excludes_writers() {
             self.mark.settle(&touched)?;
         }
-        Ok(())
+        Ok(Confirmation::Confirmed)
     }
 
     /// Works on one stage, until its end or the deadline.
@@ -405,16 +491,13 @@ impl Run<'_> {
             Stage::Marks(sweep) => {
                 let marked: Vec<_> = self.mark.partial().iter().copied().collect();
                 sweep.remove_partial_marks(context, &marked)?;
-                self.mark.keep(&sweep.stuck)?;
+                self.mark.keep(&sweep.stuck);
             }
             Stage::Trees(pass) | Stage::Files(pass) => {
-                touched.extend(pass.run(context, self.mark.live(), Some(deadline))?);
+                touched.extend(pass.run(context, self.mark.live(), deadline)?);
             }
             Stage::Deltas(deltas) => {
-                let deltas = match deltas {
-                    Some(deltas) => deltas,
-                    None => deltas.insert(leftovers::Deltas::list(context, &mut self.report)?),
-                };
+                let Some(deltas) = deltas else { return Ok(()) };
                 deltas.run(context, self.mark.live(), &mut self.report, Some(deadline))?;
                 if deltas.is_done() {
                     leftovers::prune_summaries(context, &mut self.report)?;
@@ -447,7 +530,7 @@ impl Run<'_> {
             Stage::Marks(sweep) => {
                 self.report.merge(sweep.report);
                 control.enter(Phase::Sweep, DIRECTORIES as u64);
-                Stage::Trees(self.behind_barrier(Pass::over_trees(self.context.repo)))
+                Stage::Trees(Pass::over_trees(self.context.repo))
             }
             Stage::Trees(pass) | Stage::Files(pass) if self.context.is_exhausted() => {
                 self.report.merge(pass.finish().0);
@@ -458,7 +541,7 @@ impl Run<'_> {
                 let (report, directories) = pass.finish();
                 self.report.merge(report);
                 control.enter(Phase::Sweep, directories.len() as u64);
-                Stage::Files(self.behind_barrier(Pass::over_files(self.context.repo, &directories)))
+                Stage::Files(Pass::over_files(self.context.repo, &directories))
             }
             Stage::Files(pass) if pass.remaining() == 0 => {
                 self.report.merge(pass.finish().0);

@@ -8,6 +8,7 @@ use std::{fmt, io};
 use rustix::io::Errno;
 
 use crate::error::Error;
+use crate::holds::LockTimes;
 use crate::repo::object::ObjectType;
 
 /// Counts for one type of object.
@@ -115,10 +116,8 @@ pub struct PruneReport {
     pub warnings: Vec<String>,
     /// Items that could not be removed.
     pub failures: Vec<Failure>,
-    /// The longest time without a break that the repository's exclusive lock was held.
-    pub exclusive_lock_longest: Duration,
-    /// How long the exclusive lock was held in all.
-    pub exclusive_lock_total: Duration,
+    /// For how long locks were held.
+    pub locks: LockTimes,
     /// Wall-clock time of the run.
     pub duration: Duration,
 }
@@ -157,8 +156,6 @@ impl PruneReport {
         next.warnings.splice(0..0, self.warnings);
         next.by_plan |= self.by_plan;
         next.plan_refused = self.plan_refused.or(next.plan_refused);
-        next.exclusive_lock_longest = next.exclusive_lock_longest.max(self.exclusive_lock_longest);
-        next.exclusive_lock_total += self.exclusive_lock_total;
         next.duration += self.duration;
         next
     }

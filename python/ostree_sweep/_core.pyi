@@ -52,6 +52,10 @@ class _PruneReport(TypedDict):
     failures: list[_Failure]
     exclusive_lock_longest_s: float
     exclusive_lock_total_s: float
+    shared_lock_longest_s: float
+    shared_lock_total_s: float
+    sysroot_lock_longest_s: float
+    sysroot_lock_total_s: float
     duration_s: float
 
 class _Deployment(TypedDict):

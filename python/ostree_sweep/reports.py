@@ -88,6 +88,8 @@ class PruneReport(Data):
         failures: items that couldn't be removed.
         exclusive_lock_longest_s: the longest that the exclusive lock was held in one go, in seconds.
         exclusive_lock_total_s: for how long it was held in all, in seconds.
+        shared_lock_longest_s, shared_lock_total_s: the same of the repository's shared lock.
+        sysroot_lock_longest_s, sysroot_lock_total_s: the same of the sysroot's lock.
         duration_s: duration of the run, in seconds.
     """
 
@@ -105,6 +107,10 @@ class PruneReport(Data):
     failures: tuple[Failure, ...]
     exclusive_lock_longest_s: float
     exclusive_lock_total_s: float
+    shared_lock_longest_s: float
+    shared_lock_total_s: float
+    sysroot_lock_longest_s: float
+    sysroot_lock_total_s: float
     duration_s: float
 
 
@@ -163,6 +169,10 @@ def not_needed() -> CleanupReport:
         failures=(),
         exclusive_lock_longest_s=0.0,
         exclusive_lock_total_s=0.0,
+        shared_lock_longest_s=0.0,
+        shared_lock_total_s=0.0,
+        sysroot_lock_longest_s=0.0,
+        sysroot_lock_total_s=0.0,
         duration_s=0.0,
         deployments_removed=(),
         container_layers_removed=(),

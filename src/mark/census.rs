@@ -9,16 +9,18 @@
 //!   directory's stamp was settled before the listing began.
 //! * Our own deletions change stamps too. Before the exclusive lock is released, [`Census::settle`] waits for the
 //!   next tick, at most a few milliseconds, and records the new stamps. They are settled then, and everybody else's
-//!   later changes differ from them.
+//!   later changes differ from them. This is the one wait under a lock: without the lock others' changes could share
+//!   the stamp. A slice ends a [tick](Clock::tick) earlier for it.
 //! * Where stamps have no fraction of a second, or the file system's clock is not ours (network, FUSE and others not
 //!   known to be local), or somebody set the clock, nothing is trusted and all is listed.
 
 use std::collections::HashSet;
 use std::ops::ControlFlow;
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use rustix::fs::StatFs;
-use rustix::time::{clock_gettime, ClockId, Timespec};
+use rustix::time::{clock_getres, clock_gettime, ClockId, Timespec};
 use serde::{Deserialize, Serialize};
 
 use crate::control::Control;
@@ -31,6 +33,9 @@ use crate::workers::Crew;
 
 /// Number of object directories.
 pub(crate) const DIRECTORIES: usize = 256;
+
+/// After so many entries of a directory the clock is looked at.
+const BETWEEN_LOOKS: u32 = 512;
 
 /// A directory's times of change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,6 +77,23 @@ pub(crate) struct Census {
     commits: HashSet<Checksum>,
     directories: Vec<Known>,
     clock: Clock,
+}
+
+/// What an update of a census has found.
+pub(crate) struct Found {
+    /// Commits that are new.
+    pub commits: Vec<Checksum>,
+    /// The directories that may have changed.
+    pub directories: HashSet<u8>,
+    /// Whether all of them were listed.
+    pub is_complete: bool,
+}
+
+impl Found {
+    /// Where nobody asks for commits: anything may have changed.
+    pub fn all() -> Self {
+        Self { commits: Vec::new(), directories: (0..=u8::MAX).collect(), is_complete: true }
+    }
 }
 
 /// What a census knew, for a later process.
@@ -120,7 +142,7 @@ impl Census {
             directories: vec![Known::Nothing; DIRECTORIES],
             clock: Clock::new(repo)?,
         };
-        census.update(repo, crew, control)?;
+        census.update(repo, crew, control, None)?;
         Ok(census)
     }
 
@@ -129,40 +151,73 @@ impl Census {
         self.commits.iter()
     }
 
-    /// Takes note of a commit that we deleted: should it come back, it is new.
+    /// Whether a commit was there at the last look.
+    pub fn has(&self, commit: &Checksum) -> bool {
+        self.commits.contains(commit)
+    }
+
+    /// How long [`settle`](Self::settle) takes at most.
+    pub fn time_to_settle() -> Duration {
+        Clock::tick()
+    }
+
+    /// Takes note of a commit that is not there: should it come back, it is new.
     pub fn forget(&mut self, commit: &Checksum) {
         self.commits.remove(commit);
     }
 
-    /// Lists again what may have changed and returns the commits that are new.
-    pub fn update(&mut self, repo: &Repo, crew: Crew, control: &Control) -> Result<Vec<Checksum>> {
-        let trusted = self.clock.is_trustworthy();
-        let now = Clock::coarse();
-        let mut stale = Vec::new();
-        for number in 0..=u8::MAX {
-            let stamp = Stamp::of(repo, number)?;
-            let known = &mut self.directories[usize::from(number)];
-            if trusted && *known == Known::AsOf(stamp) {
-                continue;
-            }
-            // The stamp is taken before the listing: a change in between shows as a difference next time.
-            *known = if trusted && is_settled(stamp, now) { Known::AsOf(stamp) } else { Known::Nothing };
-            stale.push(number);
+    /// Lists again what may have changed, until `deadline`. Without one no lock is held, and changes of this very tick
+    /// of the clock are waited for, so that the next update need not list them again.
+    pub fn update(
+        &mut self,
+        repo: &Repo,
+        crew: Crew,
+        control: &Control,
+        deadline: Option<Instant>,
+    ) -> Result<Found> {
+        let mut stale = self.find_stale(repo)?;
+        if deadline.is_none() && self.clock.local && stale.iter().any(|(_, seen)| *seen == Known::Nothing) {
+            control.sleep(Clock::tick())?;
+            stale = self.find_stale(repo)?;
         }
-        let found = std::sync::Mutex::new(Vec::new());
+        let listed = Mutex::new((HashSet::new(), HashSet::new()));
         let crew = Crew { jobs: crew.jobs.min(stale.len()), ..crew };
         crew.for_each(stale.len(), |index| {
             control.check()?;
-            let commits = list_commits(repo, stale[index], crew.pace)?;
-            found.lock().unwrap_or_else(std::sync::PoisonError::into_inner).extend(commits);
+            let number = stale[index].0;
+            if let Some(commits) = list_commits(repo, number, crew.pace, deadline)? {
+                let mut listed = listed.lock().unwrap_or_else(PoisonError::into_inner);
+                listed.0.insert(number);
+                listed.1.extend(commits);
+            }
             Ok(())
         })?;
-        let found = found.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let found: HashSet<Checksum> = found.into_iter().collect();
+        let (directories, found) = listed.into_inner().unwrap_or_else(PoisonError::into_inner);
+        for (number, seen) in &stale {
+            self.directories[usize::from(*number)] =
+                if directories.contains(number) { *seen } else { Known::Nothing };
+        }
         // What is no longer there was deleted by somebody else, and is new should it come back.
-        self.commits
-            .retain(|commit| stale.binary_search(&commit.directory()).is_err() || found.contains(commit));
-        Ok(found.into_iter().filter(|commit| self.commits.insert(*commit)).collect())
+        self.commits.retain(|commit| !directories.contains(&commit.directory()) || found.contains(commit));
+        let commits = found.into_iter().filter(|commit| self.commits.insert(*commit)).collect();
+        let is_complete = directories.len() == stale.len();
+        Ok(Found { commits, directories: stale.into_iter().map(|(number, _)| number).collect(), is_complete })
+    }
+
+    /// The directories that have to be listed again, and what will be known of each once it is. Stamps are taken before
+    /// a listing: a change in between shows as a difference next time.
+    fn find_stale(&mut self, repo: &Repo) -> Result<Vec<(u8, Known)>> {
+        let trusted = self.clock.is_trustworthy();
+        let now = Clock::coarse();
+        let mut stale = Vec::new();
+        for (number, known) in (0..=u8::MAX).zip(&self.directories) {
+            let stamp = Stamp::of(repo, number)?;
+            if !trusted || *known != Known::AsOf(stamp) {
+                let is_good = trusted && is_settled(stamp, now);
+                stale.push((number, if is_good { Known::AsOf(stamp) } else { Known::Nothing }));
+            }
+        }
+        Ok(stale)
     }
 
     /// Records the stamps of directories in which we deleted objects. To be called with the exclusive lock held, at
@@ -180,24 +235,37 @@ impl Census {
     }
 }
 
-fn list_commits(repo: &Repo, number: u8, pace: &Pace) -> Result<Vec<Checksum>> {
+/// The commits in a directory; None if there is no time left to list it.
+fn list_commits(
+    repo: &Repo,
+    number: u8,
+    pace: &Pace,
+    deadline: Option<Instant>,
+) -> Result<Option<Vec<Checksum>>> {
     let mut commits = Vec::new();
-    if let Some(directory) = repo.open_object_directory(number)? {
-        let (path, mode) = (repo.object_directory_path(number), repo.config().mode);
-        in_chunks(
-            &directory,
-            &path,
-            pace.chunk(),
-            || pace.read(),
-            |entry| {
-                let object = ObjectName::from_entry(number, entry.name, mode);
-                commits.extend(object.filter(|o| o.kind == ObjectType::Commit).map(|o| o.checksum));
-                Ok(ControlFlow::Continue(()))
-            },
-        )
-        .map(drop)?;
+    let is_over = || deadline.is_some_and(|deadline| Instant::now() >= deadline);
+    if is_over() {
+        return Ok(None);
     }
-    Ok(commits)
+    let Some(directory) = repo.open_object_directory(number)? else { return Ok(Some(commits)) };
+    let (path, mode) = (repo.object_directory_path(number), repo.config().mode);
+    let mut entries = 0_u32;
+    let listed = in_chunks(
+        &directory,
+        &path,
+        pace.chunk(),
+        || pace.read(),
+        |entry| {
+            entries += 1;
+            if entries.is_multiple_of(BETWEEN_LOOKS) && is_over() {
+                return Ok(ControlFlow::Break(()));
+            }
+            let object = ObjectName::from_entry(number, entry.name, mode);
+            commits.extend(object.filter(|o| o.kind == ObjectType::Commit).map(|o| o.checksum));
+            Ok(ControlFlow::Continue(()))
+        },
+    )?;
+    Ok(listed.is_continue().then_some(commits))
 }
 
 /// Whether any change after `now` gets a stamp that differs from `stamp`.
@@ -216,6 +284,8 @@ struct Clock {
 impl Clock {
     /// More than two readings of a clock in a row differ by, less than anybody sets a clock by on purpose.
     const TOLERANCE_NS: u64 = 1_000_000;
+    /// How often the clocks are read at most, until nothing came in between.
+    const READINGS: u32 = 100;
     /// Ticks come every 1 to 10 ms; what takes longer is not a tick.
     const PATIENCE: Duration = Duration::from_millis(20);
 
@@ -233,6 +303,12 @@ impl Clock {
         let was_set = offset.abs_diff(self.offset) > Self::TOLERANCE_NS;
         self.offset = offset;
         self.local && !was_set
+    }
+
+    /// How long a change can share its stamp with another.
+    fn tick() -> Duration {
+        let Timespec { tv_sec, tv_nsec } = clock_getres(ClockId::RealtimeCoarse);
+        Duration::new(tv_sec.unsigned_abs(), u32::try_from(tv_nsec).unwrap_or(0)).min(Self::PATIENCE)
     }
 
     /// Waits until the clock has moved past `stamp`; false if it does not within a tick.
@@ -253,12 +329,30 @@ impl Clock {
         (tv_sec, tv_nsec)
     }
 
+    /// Real time minus time since boot. The real time is read between two readings of the other clock: whoever is
+    /// preempted in between reads again, or he would take that for a clock that was set.
     fn current_offset() -> i64 {
-        let nanoseconds = |id| {
+        Self::offset_by(|id| {
             let Timespec { tv_sec, tv_nsec } = clock_gettime(id);
             tv_sec.saturating_mul(1_000_000_000).saturating_add(tv_nsec)
-        };
-        nanoseconds(ClockId::Realtime) - nanoseconds(ClockId::Monotonic)
+        })
+    }
+
+    fn offset_by(mut nanoseconds: impl FnMut(ClockId) -> i64) -> i64 {
+        let mut best = (u64::MAX, 0);
+        for _ in 0..Self::READINGS {
+            let before = nanoseconds(ClockId::Monotonic);
+            let real = nanoseconds(ClockId::Realtime);
+            let after = nanoseconds(ClockId::Monotonic);
+            let took = after.abs_diff(before);
+            if took < best.0 {
+                best = (took, real - before);
+            }
+            if took < Self::TOLERANCE_NS / 10 {
+                break;
+            }
+        }
+        best.1
     }
 }
 

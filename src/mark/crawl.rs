@@ -25,14 +25,32 @@ const COLD: Duration = Duration::from_micros(50);
 /// A wait looks at the cancel flag this often.
 const TICK: Duration = Duration::from_millis(50);
 
-/// Marks all that `roots` reach as live and returns the dirtrees and dirmetas that were not found.
+/// Objects that are live and were not read.
+#[derive(Debug, Default)]
+pub(crate) struct Unread {
+    /// They were not there.
+    pub missing: Vec<ObjectName>,
+    /// There was no time left for them.
+    pub left: Vec<ObjectName>,
+}
+
+impl Unread {
+    /// Adds what else was not read.
+    pub fn append(&mut self, mut other: Self) {
+        self.missing.append(&mut other.missing);
+        self.left.append(&mut other.left);
+    }
+}
+
+/// Marks all that `roots` reach as live, until `deadline`; returns the dirtrees and dirmetas that were not read.
 pub(crate) fn crawl(
     repo: &Repo,
     live: &LiveSet,
     roots: impl IntoIterator<Item = Root>,
     crew: Crew,
     control: &Control,
-) -> Result<Vec<ObjectName>> {
+    deadline: Option<Instant>,
+) -> Result<Unread> {
     let mut start = Vec::new();
     for root in roots {
         for (checksum, kind) in [(root.tree, ObjectType::DirTree), (root.meta, ObjectType::DirMeta)] {
@@ -42,30 +60,36 @@ pub(crate) fn crawl(
             }
         }
     }
-    read_all(repo, live, start, crew, control)
+    read_all(repo, live, start, crew, control, deadline)
 }
 
-/// Reads `objects`, which are live already, and all that they reach; returns what was not found.
+/// Reads `objects`, which are live already, and all that they reach, until `deadline`; returns what was not read.
 pub(crate) fn read_all(
     repo: &Repo,
     live: &LiveSet,
     mut objects: Vec<ObjectName>,
     crew: Crew,
     control: &Control,
-) -> Result<Vec<ObjectName>> {
-    let worker = || Worker { repo, live, control, pace: crew.pace, buffer: Vec::new(), missing: Vec::new() };
+    deadline: Option<Instant>,
+) -> Result<Unread> {
+    let worker =
+        || Worker { repo, live, control, pace: crew.pace, deadline, buffer: Vec::new(), missing: Vec::new() };
     let mut scout = worker();
     let is_cold = scout.scout(&mut objects)?;
+    let mut found = Unread { missing: scout.missing, left: Vec::new() };
     if objects.is_empty() {
-        return Ok(scout.missing);
+        return Ok(found);
     }
     // Who waits for a disk leaves the processor to others, and a disk does many requests at a time better than one.
     let crew = if is_cold { crew.for_cold() } else { crew };
     let pool = Pool::new(objects, crew.jobs);
     let work = || pool.stop_on_error(contain_panic(|| worker().run(&pool)));
-    let missing = crew.run(|| Ok(work()));
-    pool.finish()?;
-    Ok(missing.into_iter().flat_map(Result::unwrap_or_default).chain(scout.missing).collect())
+    let unread = crew.run(|| Ok(work()));
+    found.left = pool.finish()?;
+    for unread in unread {
+        found.append(unread.unwrap_or_default());
+    }
+    Ok(found)
 }
 
 struct Worker<'a> {
@@ -73,6 +97,7 @@ struct Worker<'a> {
     live: &'a LiveSet,
     control: &'a Control,
     pace: &'a Pace<'a>,
+    deadline: Option<Instant>,
     buffer: Vec<u8>,
     missing: Vec<ObjectName>,
 }
@@ -82,7 +107,7 @@ impl Worker<'_> {
     fn scout(&mut self, objects: &mut Vec<ObjectName>) -> Result<bool> {
         let begin = Instant::now();
         let mut read = 0;
-        while read < SCOUTED {
+        while read < SCOUTED && !self.is_over() {
             self.control.check()?;
             let Some(object) = objects.pop() else { break };
             self.pace.read()?;
@@ -92,10 +117,18 @@ impl Worker<'_> {
         Ok(begin.elapsed() > COLD * read)
     }
 
-    fn run(mut self, pool: &Pool) -> Result<Vec<ObjectName>> {
+    fn is_over(&self) -> bool {
+        self.deadline.is_some_and(|deadline| Instant::now() >= deadline)
+    }
+
+    fn run(mut self, pool: &Pool) -> Result<Unread> {
         let mut own: Vec<ObjectName> = Vec::new();
         pool.lock().members += 1;
         while !pool.stopped.load(Ordering::Relaxed) {
+            if self.is_over() {
+                pool.stop();
+                break;
+            }
             self.control.check()?;
             self.pace.read()?;
             let object = match own.pop() {
@@ -108,7 +141,7 @@ impl Worker<'_> {
             self.read(object, &mut own)?;
             pool.share(&mut own);
         }
-        Ok(self.missing)
+        Ok(Unread { missing: self.missing, left: own })
     }
 
     fn read(&mut self, object: ObjectName, found: &mut Vec<ObjectName>) -> Result<()> {
@@ -145,7 +178,7 @@ struct Pool {
     changed: Condvar,
     /// Number of threads without work: a hint, so that those who have plenty don't take the mutex in vain.
     hungry: AtomicUsize,
-    /// Set with the first error, so that nobody goes on with the work at hand.
+    /// Set with the first error, or at the deadline, so that nobody goes on with the work at hand.
     stopped: AtomicBool,
     /// How many threads there are meant to be.
     jobs: usize,
@@ -215,20 +248,25 @@ impl Pool {
         }
     }
 
-    fn stop_on_error(&self, result: Result<Vec<ObjectName>>) -> Vec<ObjectName> {
+    /// Ends the work of all threads, each of which keeps what it has.
+    fn stop(&self) {
+        self.stopped.store(true, Ordering::Relaxed);
+        self.lock().over = true;
+        self.changed.notify_all();
+    }
+
+    fn stop_on_error(&self, result: Result<Unread>) -> Unread {
         result.unwrap_or_else(|error| {
-            self.stopped.store(true, Ordering::Relaxed);
-            let mut state = self.lock();
-            state.over = true;
-            state.error.get_or_insert(error);
-            self.changed.notify_all();
-            Vec::new()
+            self.lock().error.get_or_insert(error);
+            self.stop();
+            Unread::default()
         })
     }
 
-    fn finish(self) -> Result<()> {
+    /// What nobody took.
+    fn finish(self) -> Result<Vec<ObjectName>> {
         let state = self.state.into_inner().unwrap_or_else(PoisonError::into_inner);
-        state.error.map_or(Ok(()), Err)
+        state.error.map_or(Ok(state.stack), Err)
     }
 }
 

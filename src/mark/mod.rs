@@ -3,6 +3,9 @@
 //! [`census`] knows which commits there are and notices new ones, [`roots`] follows refs and history to the commits
 //! to keep, [`crawl`] reads their dirtrees, and [`live_set`] is the outcome. It only ever grows: what was live once
 //! in a run stays for that run.
+//!
+//! All this reads without a lock, and may meet what others delete meanwhile. So it is [confirmed](Mark::confirm) under
+//! a lock before anything is decided by it.
 
 mod behind;
 pub(crate) mod census;
@@ -17,14 +20,14 @@ mod tests;
 mod xattrs;
 
 use std::collections::HashSet;
-use std::time::Duration;
+use std::time::Instant;
 
 pub(crate) use self::behind::Behind;
-use self::census::{Census, Record};
-use self::crawl::{crawl, read_all};
+use self::census::{Census, Found, Record};
+use self::crawl::{crawl, read_all, Unread};
 use self::live_set::LiveSet;
 use self::retention::{Keep, Retention};
-use self::roots::{History, Root, Start};
+use self::roots::{Following, History, Root, Start};
 use crate::control::{Control, Phase};
 use crate::error::{Error, Result};
 use crate::fault;
@@ -35,9 +38,18 @@ use crate::repo::refs::{self, Ref};
 use crate::repo::Repo;
 use crate::workers::Crew;
 
-/// How often, and after what time, to look again for objects that a writer may be moving into place.
-const RETRIES: u32 = 5;
-const RETRY_AFTER: Duration = Duration::from_millis(100);
+/// What came of [`Mark::confirm`].
+#[derive(Debug)]
+pub(crate) enum Confirmation {
+    /// All that is live is marked, and is there.
+    Confirmed,
+    /// There is more to read than there was time for: [`Mark::look_ahead`] reads it.
+    MoreToRead,
+    /// Others deleted what was followed: all has to be looked at anew, with another mark.
+    Outdated,
+    /// Something live is missing.
+    Missing(ObjectName),
+}
 
 /// Roots besides the repository's own refs.
 pub(crate) trait RootSource {
@@ -52,6 +64,7 @@ pub(crate) trait RootSource {
 }
 
 /// What is known of liveness in one repository.
+#[allow(clippy::struct_excessive_bools)] // Independent facts, each noted where it is met.
 pub(crate) struct Mark<'a> {
     repo: &'a Repo,
     retention: &'a Retention,
@@ -62,12 +75,24 @@ pub(crate) struct Mark<'a> {
     census: Option<Census>,
     /// Commits marked as partial when last looked at.
     partial: HashSet<Checksum>,
-    /// Live objects of whole commits that were not found.
-    missing: Vec<ObjectName>,
-    /// Live objects of partial commits that were not found, which is no error.
-    absent: Vec<ObjectName>,
+    /// Live objects of whole commits that were not read.
+    whole: Unread,
+    /// Live objects of partial commits that were not read. That they are missing is no error.
+    incomplete: Unread,
     /// The commits that refs, options and sources named when last looked at.
     named: Vec<Start>,
+    /// Commits that appeared and were not followed yet.
+    appeared: Vec<Checksum>,
+    /// Whether following what is named is still to be finished.
+    is_behind: bool,
+    /// Commits to keep because they can't be deleted, which were not followed yet.
+    stuck: Vec<Checksum>,
+    /// Whether something that was followed is no longer named, or is partial now.
+    has_changed: bool,
+    /// Whether a live commit was partial once and is whole now.
+    was_completed: bool,
+    /// Whether files became live whose extended attributes are not marked yet.
+    lacks_attributes: bool,
     /// The plan that it goes on from.
     plan: Option<&'a Plan>,
     /// Why that plan does not cover all that is to go.
@@ -87,9 +112,15 @@ impl<'a> Mark<'a> {
             history: History::default(),
             census: None,
             partial: HashSet::new(),
-            missing: Vec::new(),
-            absent: Vec::new(),
+            whole: Unread::default(),
+            incomplete: Unread::default(),
             named: Vec::new(),
+            appeared: Vec::new(),
+            is_behind: false,
+            stuck: Vec::new(),
+            has_changed: false,
+            was_completed: false,
+            lacks_attributes: false,
             plan: None,
             uncovered: None,
             warnings: Vec::new(),
@@ -164,39 +195,41 @@ impl<'a> Mark<'a> {
         }
     }
 
-    /// Looks once, for a dry run. What is missing may be a writer's that is just moving it into place: it is noted,
-    /// and [waited for](Self::wait_for_missing).
-    ///
-    /// # Locking
-    /// To be called with the shared lock held.
-    pub fn look(&mut self, sources: &mut dyn RootSource) -> Result<()> {
+    /// Whether a commit was there when last looked at.
+    pub fn knows(&self, commit: &Checksum) -> bool {
+        self.census.as_ref().is_some_and(|census| census.has(commit))
+    }
+
+    /// Looks for the first time, for a dry run. Needs no lock.
+    pub fn look_once(&mut self, sources: &mut dyn RootSource) -> Result<()> {
         let Retention { refs_only, commit_only, unreferenced_since, .. } = self.retention;
         if *refs_only && !commit_only && unreferenced_since.is_none() && self.plan.is_none() {
             // Nobody will ask which commits there are.
             self.control.enter(Phase::Roots, 0);
-            return self.visit(&[], sources);
+            return self.visit(sources, UNLOCKED);
         }
         self.look_first(sources)
     }
 
-    /// Looks for the first time: from here on, new commits are noticed. What is missing is only noted.
-    ///
-    /// # Locking
-    /// To be called with the shared lock held.
+    /// Looks for the first time: from here on, new commits are noticed. Needs no lock; what is missing is only noted.
     pub fn look_first(&mut self, sources: &mut dyn RootSource) -> Result<()> {
         self.control.enter(Phase::Roots, 0);
-        let commits = if let Some(census) = &mut self.census {
-            census.update(self.repo, self.crew, self.control)?
+        if self.census.is_some() {
+            self.list_changed(None)?;
         } else {
             let census = self.census.insert(Census::take(self.repo, self.crew, self.control)?);
-            if self.retention.refs_only {
-                Vec::new()
-            } else {
-                census.commits().copied().collect()
+            if !self.retention.refs_only {
+                self.appeared.extend(census.commits());
             }
-        };
-        self.visit(&commits, sources)?;
-        self.uncovered = self.plan.and_then(|plan| self.what_is_not_covered(plan, &commits));
+        }
+        let appeared = self.appeared.clone();
+        self.visit(sources, UNLOCKED)?;
+        self.uncovered = self.plan.and_then(|plan| self.what_is_not_covered(plan, &appeared));
+        if let Some(since) = self.retention.unreferenced_since {
+            // Which commits are unreferenced is known only now. Those that appear later are kept in any case.
+            let young = self.young_commits(since)?;
+            self.follow(&young, self.retention.deleted, UNLOCKED)?;
+        }
         Ok(())
     }
 
@@ -210,62 +243,89 @@ impl<'a> Mark<'a> {
             .or_else(|| orphan().map(|commit| format!("{commit} has appeared, and nothing keeps it")))
     }
 
-    /// Marks what became live since the last look, and makes sure that nothing live is missing.
-    ///
-    /// # Locking
-    /// To be called with the exclusive lock held, each time after it was taken.
-    pub fn look_again(&mut self, sources: &mut dyn RootSource) -> Result<()> {
+    /// Reads what appeared since the last look, and what there was no time for, so that little is left to be done under
+    /// a lock. Needs none.
+    pub fn look_ahead(&mut self) -> Result<()> {
         if fault::is_blind() {
             return Ok(());
         }
         let progress = self.control.snapshot();
-        self.repo.check_config()?;
-        let were_partial = self.partial.clone();
-        let commits = match &mut self.census {
-            Some(census) => census.update(self.repo, self.crew, self.control)?,
-            None => return self.look_first(sources),
-        };
-        self.visit(&commits, sources)?;
-        self.find_missing()?;
-        let absent = std::mem::take(&mut self.absent);
-        self.absent = self.read(absent)?;
-        self.confirm_missing()?;
-        self.refuse_in_use(sources)?;
-        // A pull that completes a commit brings all that was absent from it, and then removes the mark.
-        let is_live = |commit: &Checksum| self.live.contains(ObjectName::new(*commit, ObjectType::Commit));
-        let completed = were_partial.difference(&self.partial).find(|commit| is_live(commit));
-        if let (Some(commit), Some(object)) = (completed, self.absent.first()) {
-            return Err(Error::corrupt(
-                object,
-                format!("it is missing, and {commit} is no longer marked as partial"),
-            ));
-        }
+        let changed = self.list_changed(None)?.directories;
+        let partial = self.repo.partial_commits()?;
+        self.note_partial(partial);
+        self.follow_all(UNLOCKED)?;
+        self.keep_stuck()?;
+        self.read_again(&changed, UNLOCKED)?;
+        self.mark_attributes()?;
         self.control.restore(progress);
         Ok(())
     }
 
-    /// Gives writers, who hold the shared lock too, time to finish what they are at; fails if something live is still
-    /// missing then.
-    pub fn wait_for_missing(&mut self) -> Result<()> {
-        for _ in 0..RETRIES {
-            if self.find_missing()? {
-                break;
-            }
-            self.control.sleep(RETRY_AFTER)?;
+    /// Marks what became live since the last look, and finds out whether all that is live is there. Whatever takes
+    /// longer than until `deadline` is left to [`look_ahead`](Self::look_ahead).
+    ///
+    /// # Locking
+    /// To be called with the repository's lock held, each time after it was taken. With the shared one, what is missing
+    /// may be a writer's that is just moving it into place.
+    pub fn confirm(
+        &mut self,
+        sources: &mut dyn RootSource,
+        deadline: Option<Instant>,
+    ) -> Result<Confirmation> {
+        if fault::is_blind() {
+            return Ok(Confirmation::Confirmed);
         }
-        self.confirm_missing()
+        let progress = self.control.snapshot();
+        self.repo.check_config()?;
+        let look = Look { is_locked: true, deadline };
+        let Found { is_complete, directories, .. } = self.list_changed(deadline)?;
+        self.visit(sources, look)?;
+        self.read_again(&directories, look)?;
+        let lacks_attributes = deadline.is_some() && self.lacks_attributes && self.has_attributes();
+        if !lacks_attributes {
+            self.mark_attributes()?;
+        }
+        self.control.restore(progress);
+        let has_more = self.is_behind || !self.whole.left.is_empty() || !self.incomplete.left.is_empty();
+        if !is_complete || has_more || lacks_attributes || !self.stuck.is_empty() {
+            return Ok(Confirmation::MoreToRead);
+        }
+        self.refuse_in_use(sources)?;
+        match self.whole.missing.first() {
+            Some(_) if self.has_changed || !self.has_all_commits()? => Ok(Confirmation::Outdated),
+            Some(object) => Ok(Confirmation::Missing(*object)),
+            // What is missing may be of the one that claims to be whole now, or of another.
+            None if self.was_completed && !self.incomplete.missing.is_empty() => Ok(Confirmation::Outdated),
+            None => Ok(Confirmation::Confirmed),
+        }
     }
 
-    /// Looks again for what was missing. True if all was found.
-    fn find_missing(&mut self) -> Result<bool> {
-        let missing = std::mem::take(&mut self.missing);
-        self.missing = self.read(missing)?;
-        Ok(self.missing.is_empty())
+    /// Whether all commits that were followed are still there.
+    fn has_all_commits(&self) -> Result<bool> {
+        for commit in self.history.commits() {
+            if !self.repo.has(ObjectName::new(commit, ObjectType::Commit))? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
-    /// Fails if something live is missing.
-    fn confirm_missing(&self) -> Result<()> {
-        self.missing.first().map_or(Ok(()), |object| Err(Error::corrupt(object, "it is missing")))
+    /// Lists directories that may have changed, and takes note of commits that appeared.
+    fn list_changed(&mut self, deadline: Option<Instant>) -> Result<Found> {
+        let Some(census) = &mut self.census else { return Ok(Found::all()) };
+        let mut found = census.update(self.repo, self.crew, self.control, deadline)?;
+        self.appeared.append(&mut found.commits);
+        Ok(found)
+    }
+
+    /// Takes note of the commits that are marked as partial now.
+    fn note_partial(&mut self, partial: HashSet<Checksum>) {
+        let is_live = |commit: &&Checksum| self.live.contains(ObjectName::new(**commit, ObjectType::Commit));
+        self.has_changed |= partial.difference(&self.partial).any(|commit| is_live(&commit));
+        let was_completed = self.partial.difference(&partial).any(|commit| is_live(&commit));
+        self.was_completed |= was_completed;
+        self.lacks_attributes |= was_completed;
+        self.partial = partial;
     }
 
     /// Fails if a commit that the running system stands on is about to be deleted: roots must have been overlooked, or
@@ -281,15 +341,22 @@ impl<'a> Mark<'a> {
         Ok(())
     }
 
-    /// Keeps commits that should go and can't be deleted, with all that they reach; as garbage they may lack some of
-    /// it already.
-    pub fn keep(&mut self, commits: &[Checksum]) -> Result<()> {
+    /// Keeps commits that should go and can't be deleted, with all that they reach, from the next
+    /// [`look_ahead`](Self::look_ahead) on.
+    pub fn keep(&mut self, commits: &[Checksum]) {
+        self.stuck.extend(commits);
+    }
+
+    /// Follows commits that can't be deleted. As garbage they may lack some of what they reach.
+    fn keep_stuck(&mut self) -> Result<()> {
         let keep = Keep::ALONE;
+        let commits = std::mem::take(&mut self.stuck);
         let starts: Vec<_> =
             commits.iter().map(|commit| Start { commit: *commit, keep, required_by: None }).collect();
-        let roots = self.history.follow(self.repo, &starts, None, &self.partial, &self.live, self.control)?;
-        self.reach(roots)?;
-        Ok(())
+        let partial = commits.into_iter().collect();
+        let following = Following { ignored: None, partial: &partial, is_locked: false, deadline: None };
+        let (roots, _) = self.history.follow(self.repo, &starts, following, &self.live, self.control)?;
+        self.reach(roots, UNLOCKED)
     }
 
     /// Tells the census which directories we changed ourselves; see [`Census::settle`].
@@ -297,27 +364,34 @@ impl<'a> Mark<'a> {
         self.census.as_mut().map_or(Ok(()), |census| census.settle(self.repo, touched))
     }
 
-    /// Marks `commits`, what refs, options and `sources` name, and all that these reach.
-    fn visit(&mut self, commits: &[Checksum], sources: &mut dyn RootSource) -> Result<()> {
+    /// Marks what refs, options and `sources` name, commits that appeared, and all that these reach.
+    fn visit(&mut self, sources: &mut dyn RootSource, look: Look) -> Result<()> {
         // Marks before commits: a commit whose mark was removed in between is only taken to be partial still.
         let partial = self.repo.partial_commits()?;
-        self.named = self.named_starts(sources)?;
-        let starts = [self.named.clone(), self.other_starts(commits)].concat();
-        self.follow(&starts, &partial)?;
-        if let Some(since) = self.retention.unreferenced_since {
-            // Which commits are unreferenced is known only now.
-            let young = self.young_commits(since)?;
-            self.follow(&young, &partial)?;
+        self.note_partial(partial);
+        let named = self.named_starts(sources)?;
+        let before = std::mem::replace(&mut self.named, named);
+        let now: HashSet<_> = self.named.iter().map(|start| (&start.required_by, start.commit)).collect();
+        self.has_changed |= !before.iter().all(|start| now.contains(&(&start.required_by, start.commit)));
+        self.follow_all(look)
+    }
+
+    /// Marks what is named, commits that appeared, and all that these reach.
+    fn follow_all(&mut self, look: Look) -> Result<()> {
+        let starts = [self.named.clone(), self.other_starts()].concat();
+        self.is_behind = !self.follow(&starts, self.retention.deleted, look)?;
+        if !self.is_behind {
+            self.appeared.clear();
         }
-        self.partial = partial;
         Ok(())
     }
 
     /// Where history is to be followed from for commits that nobody named.
-    fn other_starts(&self, commits: &[Checksum]) -> Vec<Start> {
+    fn other_starts(&self) -> Vec<Start> {
         let keep = self.retention.of_others();
-        let listed = commits.iter().map(|commit| Start { commit: *commit, keep, required_by: None });
-        listed.chain(self.plan.iter().flat_map(|plan| plan.partial().as_starts())).collect()
+        let appeared = self.appeared.iter().map(|commit| Start { commit: *commit, keep, required_by: None });
+        let back = self.appeared.iter().filter_map(|commit| self.history.after_end(*commit));
+        appeared.chain(back).chain(self.plan.iter().flat_map(|plan| plan.partial().as_starts())).collect()
     }
 
     /// Where history is to be followed from for what refs, options and sources name.
@@ -365,54 +439,89 @@ impl<'a> Mark<'a> {
         Ok(young)
     }
 
-    /// Marks the commits that `starts` lead to, and all that these reach.
-    fn follow(&mut self, starts: &[Start], partial: &HashSet<Checksum>) -> Result<()> {
-        let Self { repo, retention, control, live, history, plan, .. } = self;
-        let mut roots = history.follow(repo, starts, retention.deleted, partial, live, control)?;
+    /// Marks the commits that `starts` lead to, and all that these reach; false if there was no time for all commits.
+    fn follow(&mut self, starts: &[Start], ignored: Option<Checksum>, look: Look) -> Result<bool> {
+        let Self { repo, control, live, history, plan, partial, .. } = self;
+        let Look { is_locked, deadline } = look;
+        let following = Following { ignored, partial, is_locked, deadline };
+        let (mut roots, is_complete) = history.follow(repo, starts, following, live, control)?;
+        // Should one of them come back, it is new.
+        if let Some(census) = &mut self.census {
+            history.ends().for_each(|commit| census.forget(commit));
+        }
         if let Some(plan) = plan {
             roots.retain(|root| root.partial || !take_back(plan, root.commit, live));
         }
-        let (missing, absent) = self.reach(roots)?;
-        self.missing.extend(missing);
-        self.absent.extend(absent);
-        Ok(())
+        self.reach(roots, look)?;
+        Ok(is_complete)
     }
 
-    /// Marks all that `roots` reach; returns what was not found of whole commits, and of partial ones.
-    fn reach(&self, roots: Vec<Root>) -> Result<(Vec<ObjectName>, Vec<ObjectName>)> {
+    /// Marks all that `roots` reach.
+    fn reach(&mut self, roots: Vec<Root>, look: Look) -> Result<()> {
         let Self { repo, retention, crew, control, live, .. } = self;
-        if retention.commit_only {
-            return Ok((Vec::new(), Vec::new()));
+        if retention.commit_only || roots.is_empty() {
+            return Ok(());
         }
         if control.snapshot().phase == Phase::Roots {
             control.enter(Phase::Crawl, 0);
         }
         // Whole commits first: what they reach must be there even if a partial commit reaches it too.
         let (incomplete, whole): (Vec<_>, Vec<_>) = roots.into_iter().partition(|root| root.partial);
-        let missing = crawl(repo, live, whole, *crew, control)?;
-        let absent = crawl(repo, live, incomplete, *crew, control)?;
-        self.mark_attributes()?;
-        Ok((missing, absent))
+        self.whole.append(crawl(repo, live, whole, *crew, control, look.deadline)?);
+        self.incomplete.append(crawl(repo, live, incomplete, *crew, control, look.deadline)?);
+        self.lacks_attributes = true;
+        Ok(())
     }
 
-    /// Reads live objects that were not found before, and marks all that they reach; returns what is still not found.
-    fn read(&self, objects: Vec<ObjectName>) -> Result<Vec<ObjectName>> {
-        if objects.is_empty() {
-            return Ok(objects);
+    /// Reads what there was no time for, what was missing of whole commits, and of partial ones what was missing in
+    /// directories that have changed.
+    fn read_again(&mut self, changed: &HashSet<u8>, look: Look) -> Result<()> {
+        let Self { repo, crew, control, live, whole, incomplete, .. } = self;
+        let has_parent = repo.parent().is_some();
+        let may_be_back = |object: &ObjectName| has_parent || changed.contains(&object.checksum.directory());
+        let back: Vec<_> = incomplete.missing.extract_if(.., |object| may_be_back(object)).collect();
+        let gone = std::mem::take(&mut whole.missing);
+        let mut has_read = false;
+        for (unread, mut objects) in [(whole, gone), (incomplete, back)] {
+            objects.append(&mut unread.left);
+            if !objects.is_empty() {
+                let count = objects.len();
+                let found = read_all(repo, live, objects, *crew, control, look.deadline)?;
+                has_read |= found.missing.len() < count;
+                unread.append(found);
+            }
         }
-        let missing = read_all(self.repo, &self.live, objects, self.crew, self.control)?;
-        self.mark_attributes()?;
-        Ok(missing)
+        self.lacks_attributes |= has_read;
+        Ok(())
     }
 
     /// Marks the extended attributes of live files, where they are objects.
-    fn mark_attributes(&self) -> Result<()> {
-        if self.repo.config().mode == Mode::BareSplitXattrs {
+    fn mark_attributes(&mut self) -> Result<()> {
+        // Files of a partial commit that are live may get theirs at any time.
+        let may_lack = std::mem::take(&mut self.lacks_attributes) || !self.partial.is_empty();
+        if may_lack && self.has_attributes() {
             xattrs::mark(self.repo, &self.live, self.crew, self.control)?;
         }
         Ok(())
     }
+
+    /// Whether extended attributes are objects.
+    fn has_attributes(&self) -> bool {
+        self.repo.config().mode == Mode::BareSplitXattrs
+    }
 }
+
+/// How something is looked at.
+#[derive(Debug, Clone, Copy)]
+struct Look {
+    /// Whether nobody deletes meanwhile.
+    is_locked: bool,
+    /// When to stop.
+    deadline: Option<Instant>,
+}
+
+/// Others may delete, and there is time.
+const UNLOCKED: Look = Look { is_locked: false, deadline: None };
 
 /// Marks what a commit reaches that `plan` expected to go; false if the plan does not know all of that.
 fn take_back(plan: &Plan, commit: Checksum, live: &LiveSet) -> bool {

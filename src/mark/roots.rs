@@ -6,6 +6,7 @@
 //! issue 2338). Here a commit is followed again whenever it is reached with more to keep than before.
 
 use std::collections::{HashMap, HashSet};
+use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
@@ -43,6 +44,22 @@ pub(crate) struct Root {
 pub(crate) struct History {
     /// How each commit was followed: what was left to keep of its history.
     followed: HashMap<Checksum, Left>,
+    /// Commits that were not there, and ended a history of which so much was to be kept.
+    #[serde(skip)]
+    ends: HashMap<Checksum, Left>,
+}
+
+/// How [`History::follow`] goes about it.
+#[derive(Clone, Copy)]
+pub(crate) struct Following<'a> {
+    /// A commit that counts as not being there.
+    pub ignored: Option<Checksum>,
+    /// Commits marked as partial.
+    pub partial: &'a HashSet<Checksum>,
+    /// Whether nobody deletes meanwhile, so that a start that is required has to be there.
+    pub is_locked: bool,
+    /// When to stop.
+    pub deadline: Option<Instant>,
 }
 
 /// What is left to keep behind a commit.
@@ -76,6 +93,11 @@ impl Left {
         Some(Left { generations, since })
     }
 
+    fn start(self, commit: Checksum) -> Start {
+        let depth = (self.generations < u32::MAX).then_some(self.generations);
+        Start { commit, keep: Keep { depth, since: self.since }, required_by: None }
+    }
+
     fn or(self, other: Left) -> Left {
         let since = match (self.since, other.since) {
             (Some(mine), Some(theirs)) => Some(mine.min(theirs)),
@@ -98,33 +120,40 @@ impl History {
 
     /// The commits found so far as places to start from again.
     pub fn as_starts(&self) -> impl Iterator<Item = Start> + '_ {
-        self.followed.iter().map(|(commit, left)| {
-            let depth = (left.generations < u32::MAX).then_some(left.generations);
-            let keep = Keep { depth, since: left.since };
-            Start { commit: *commit, keep, required_by: None }
-        })
+        self.followed.iter().map(|(commit, left)| left.start(*commit))
+    }
+
+    /// The commits that were not there when a history led to them.
+    pub fn ends(&self) -> impl Iterator<Item = &Checksum> {
+        self.ends.keys()
+    }
+
+    /// Where to go on if `commit`, which ended a history, has come back.
+    pub fn after_end(&self, commit: Checksum) -> Option<Start> {
+        self.ends.get(&commit).map(|left| left.start(commit))
     }
 
     /// Sets those apart that are in `other`.
     pub fn split(&self, other: &HashSet<Checksum>) -> (Self, Self) {
         let (apart, rest): (HashMap<_, _>, HashMap<_, _>) =
             self.followed.iter().partition(|(commit, _)| other.contains(commit));
-        (Self { followed: rest }, Self { followed: apart })
+        let whole = Self { followed: rest, ..Self::default() };
+        (whole, Self { followed: apart, ..Self::default() })
     }
 
     /// Follows each start to its parents and returns the roots of the commits that are new, adding them to `live`.
     ///
-    /// `ignored` counts as not being there. A missing parent ends a history, as after a shallow pull; a missing start
-    /// that is required is an error.
+    /// A missing parent ends a history, as after a shallow pull. A missing start that is required is an error with a
+    /// lock held; without one it may have been deleted since its ref was read. False: there was no time for all.
     pub fn follow(
         &mut self,
         repo: &Repo,
         starts: &[Start],
-        ignored: Option<Checksum>,
-        partial: &HashSet<Checksum>,
+        following: Following,
         live: &LiveSet,
         control: &Control,
-    ) -> Result<Vec<Root>> {
+    ) -> Result<(Vec<Root>, bool)> {
+        let Following { ignored, partial, is_locked, deadline } = following;
         let mut roots = Vec::new();
         let mut buffer = Vec::new();
         for start in starts {
@@ -133,6 +162,9 @@ impl History {
                 Left { generations: start.keep.depth.unwrap_or(u32::MAX), since: start.keep.since };
             loop {
                 control.check()?;
+                if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                    return Ok((roots, false));
+                }
                 if self.followed.get(&commit).is_some_and(|before| before.covers(left)) {
                     break;
                 }
@@ -141,13 +173,17 @@ impl History {
                     if ignored == Some(commit) { None } else { repo.read_commit(commit, &mut buffer)? };
                 let Some(decoded) = found else {
                     match &start.required_by {
-                        Some(name) if commit == start.commit => {
+                        Some(name) if is_locked && commit == start.commit => {
                             return Err(Error::corrupt(
                                 name,
                                 format!("it refers to {object}, which is missing"),
                             ))
                         }
-                        _ => break,
+                        _ if ignored == Some(commit) => break,
+                        _ => {
+                            self.ends.entry(commit).and_modify(|end| *end = end.or(left)).or_insert(left);
+                            break;
+                        }
                     }
                 };
                 if commit == start.commit {
@@ -172,7 +208,7 @@ impl History {
                 }
             }
         }
-        Ok(roots)
+        Ok((roots, true))
     }
 }
 

@@ -19,6 +19,15 @@ fn tips() -> Retention {
     Retention::refs(Keep::ALONE)
 }
 
+/// Confirms a mark; fails if something is missing.
+fn confirm(mark: &mut Mark) -> Result<()> {
+    match mark.confirm(&mut Alone, None)? {
+        Confirmation::Confirmed => Ok(()),
+        Confirmation::Missing(object) => Err(Error::corrupt(object, "it is missing")),
+        other => panic!("{other:?}"),
+    }
+}
+
 fn garbage_of(mark: &Mark, repo: &TestRepo) -> Vec<ObjectName> {
     repo.objects().into_iter().filter(|object| !mark.live().contains(*object)).collect()
 }
@@ -32,7 +41,8 @@ fn a_commit_that_can_not_be_deleted_keeps_all_that_it_reaches() {
             let mut mark = Mark::new(&repo, &retention, crew, control);
             mark.look_first(&mut Alone).unwrap();
             assert!(!garbage_of(&mark, &files).is_empty(), "{mode}");
-            mark.keep(&[commit]).unwrap();
+            mark.keep(&[commit]);
+            mark.look_ahead().unwrap();
             assert_eq!(garbage_of(&mark, &files), [], "{mode}");
         });
     }
@@ -51,7 +61,7 @@ fn a_directory_that_comes_late_keeps_all_that_it_reaches() {
                 let mut mark = Mark::new(&repo, &retention, crew, control);
                 mark.look_first(&mut Alone).unwrap();
                 std::fs::rename(&aside, &path).unwrap();
-                mark.wait_for_missing().unwrap();
+                confirm(&mut mark).unwrap();
                 assert_eq!(garbage_of(&mark, &files), [], "{mode}: {dirtree}");
             });
         }
@@ -71,7 +81,7 @@ fn what_a_whole_commit_shares_with_a_partial_one_must_be_there() {
             with_crew(&repo, 2, |crew, control| {
                 let mut mark = Mark::new(&repo, &retention, crew, control);
                 mark.look_first(&mut Alone)?;
-                mark.wait_for_missing()
+                confirm(&mut mark)
             })
         };
         Damage::Missing.during(&files, directory("/apart"), || look().unwrap());
@@ -95,7 +105,7 @@ fn with_absent_directory(work: impl FnOnce(&TestRepo, Checksum, ObjectName, &mut
     with_crew(&repo, 2, |crew, control| {
         let mut mark = Mark::new(&repo, &retention, crew, control);
         mark.look_first(&mut Alone).unwrap();
-        mark.look_again(&mut Alone).unwrap();
+        confirm(&mut mark).unwrap();
         assert!(!garbage_of(&mark, &files).is_empty());
         work(&files, commit, directory, &mut mark, &|| std::fs::rename(&aside, &path).unwrap());
     });
@@ -105,7 +115,7 @@ fn with_absent_directory(work: impl FnOnce(&TestRepo, Checksum, ObjectName, &mut
 fn a_partial_commit_keeps_what_comes_later() {
     with_absent_directory(|files, _, _, mark, arrive| {
         arrive();
-        mark.look_again(&mut Alone).unwrap();
+        confirm(mark).unwrap();
         assert_eq!(garbage_of(mark, files), []);
     });
 }
@@ -114,14 +124,20 @@ fn a_partial_commit_keeps_what_comes_later() {
 fn a_partial_commit_that_was_completed_must_be_whole() {
     with_absent_directory(|files, commit, directory, mark, arrive| {
         files.unmark_partial(commit);
-        let error = mark.look_again(&mut Alone).unwrap_err().to_string();
-        assert!(error.contains(&directory.to_string()), "{error}");
+        assert!(matches!(mark.confirm(&mut Alone, None), Ok(Confirmation::Outdated)));
+        let (repo, retention) = (files.open(), tips());
+        with_crew(&repo, 2, |crew, control| {
+            let mut anew = Mark::new(&repo, &retention, crew, control);
+            anew.look_first(&mut Alone).unwrap();
+            let error = confirm(&mut anew).unwrap_err().to_string();
+            assert!(error.contains(&directory.to_string()), "{error}");
+        });
         arrive();
     });
     with_absent_directory(|files, commit, _, mark, arrive| {
         arrive();
         files.unmark_partial(commit);
-        mark.look_again(&mut Alone).unwrap();
+        confirm(mark).unwrap();
         assert_eq!(garbage_of(mark, files), []);
     });
 }
@@ -137,7 +153,22 @@ fn a_commit_that_is_back_after_its_deletion_is_as_good_as_new() {
         Damage::Missing.during(&files, ObjectName::new(commit, ObjectType::Commit), || {
             mark.forget(&[commit]);
         });
-        mark.look_again(&mut Alone).unwrap();
+        confirm(&mut mark).unwrap();
         assert_eq!(garbage_of(&mark, &files), []);
     });
+}
+
+#[test]
+fn commits_of_this_very_moment_are_known() {
+    for _ in 0..5 {
+        let files = TestRepo::new("archive");
+        let commits: Vec<_> =
+            (0..5).map(|number| files.commit("branch", &[("file", &number.to_string())])).collect();
+        let (repo, retention) = (files.open(), tips());
+        with_crew(&repo, 2, |crew, control| {
+            let mut mark = Mark::new(&repo, &retention, crew, control);
+            mark.look_first(&mut Alone).unwrap();
+            assert!(commits.iter().all(|commit| mark.knows(commit)));
+        });
+    }
 }

@@ -2,6 +2,7 @@
 //!
 //! Deleting a file costs little until somebody syncs: then all that the journal has gathered must be written, and who
 //! syncs waits for it. So we sync ourselves before it is much, and take as the measure of *much* how long that takes.
+//! With a lock held nothing of this is done: a slice ends when a sync or a rest is due.
 //! What the journal has settled still has to be written to its place; left to the kernel, that comes in bursts. So now
 //! and then, when no lock is held, we have it written, and then listen whether others wait for the disk while we don't
 //! use it.
@@ -9,7 +10,7 @@
 mod others;
 mod write_back;
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -41,9 +42,6 @@ const QUIET: u32 = 3;
 
 /// Rest that is due is taken once it is so long, which is after a few files.
 const BREATH: Duration = Duration::from_millis(1);
-
-/// With a lock held no rest is longer; what is left of it is taken between slices.
-const MOMENT: Duration = Duration::from_millis(20);
 
 /// No rest is longer than this, or a disk that stalls would end the work.
 const LONGEST_REST: Duration = Duration::from_secs(5);
@@ -91,6 +89,8 @@ struct State {
     rested: Instant,
     /// Rest that is still to be taken.
     owed: Duration,
+    /// Where the last file of a complete batch was deleted: it is to be synced.
+    unsynced_in: Option<OwnedFd>,
     /// How long the last sync took, if what it settled was not seen to since.
     settled: Option<Duration>,
     /// Files whose deletion is settled, but may not be written to its place.
@@ -117,6 +117,7 @@ impl<'a> Pace<'a> {
                 listened: None,
                 rested: Instant::now(),
                 owed: Duration::ZERO,
+                unsynced_in: None,
                 settled: None,
                 unwritten: 0,
             }),
@@ -157,41 +158,32 @@ impl<'a> Pace<'a> {
             || self.control.is_paused()
     }
 
-    /// To be called after each deletion, with a directory of the file system. May sync, and sleep for a moment.
+    /// To be called after each deletion, with a directory of the file system.
     pub fn deleted(&self, directory: impl AsFd) {
         if self.effort.unlinks_per_s.is_some() {
             self.allowance.fetch_sub(1, Ordering::Relaxed);
         }
-        if let Some(batch) = self.effort.manners.batch {
+        if self.effort.manners.batch.is_some() {
             self.unsynced.fetch_add(1, Ordering::Relaxed);
-            let size = self.batch.load(Ordering::Relaxed);
-            if self.has_gathered_batch() && self.unsynced.swap(0, Ordering::Relaxed) >= size {
-                // Whoever completes the batch syncs; the others go on with the next. That it failed does not matter:
-                // where order depends on it, there is a barrier.
-                fault::before(Step::Sync);
-                let start = Instant::now();
-                let _ = rustix::fs::fsync(directory);
-                self.synced(batch, size, start.elapsed());
+            if self.has_gathered_batch() {
+                self.sated.store(true, Ordering::Relaxed);
+                // Without a descriptor left for it, another directory is synced.
+                let mut state = self.lock();
+                state.unsynced_in = state.unsynced_in.take().or_else(|| rustix::io::dup(directory).ok());
             }
         }
-        self.worked();
-    }
-
-    /// To be called after each piece of work in a slice. May sleep for a moment.
-    pub fn worked(&self) {
         if let Some(rests) = self.rests_now() {
             let mut state = self.lock();
-            std::thread::sleep(state.rest_due(rests, MOMENT));
-            // Who wakes up late did not work meanwhile.
+            let worked = state.rested.elapsed();
+            state.owe(rests, worked);
             state.rested = Instant::now();
-            self.sated.fetch_or(state.owed > MOMENT, Ordering::Relaxed);
+            self.sated.fetch_or(state.owed >= LONGEST_REST, Ordering::Relaxed);
         }
     }
 
-    /// To be called before each file, or chunk of a directory, is read. May sleep, but in a look at what changed not,
-    /// which has others wait for locks.
+    /// To be called before each file, or chunk of a directory, is read. May sleep, but with a lock held it does not.
     pub fn read(&self) -> Result<()> {
-        if self.in_slices.load(Ordering::Relaxed) {
+        if self.control.has_lock() {
             return Ok(());
         }
         self.control.rest_while_paused()?;
@@ -204,10 +196,23 @@ impl<'a> Pace<'a> {
             self.listen(&mut state)?;
         }
         if let Some(rests) = self.rests_now() {
-            self.control.sleep(state.rest_due(rests, LONGEST_REST))?;
+            self.control.sleep(state.rest_due(rests))?;
             state.rested = Instant::now();
         }
         Ok(())
+    }
+
+    /// Makes a complete batch of deletions durable. That it failed does not matter: where order depends on it, there is
+    /// a barrier.
+    fn sync_batch(&self, directory: impl AsFd) {
+        let Some(batch) = self.effort.manners.batch.filter(|_| self.has_gathered_batch()) else { return };
+        let size = self.unsynced.swap(0, Ordering::Relaxed);
+        let changed = self.lock().unsynced_in.take();
+        self.control.may_wait();
+        fault::before(Step::Sync);
+        let start = Instant::now();
+        let _ = rustix::fs::fsync(changed.as_ref().map_or(directory.as_fd(), AsFd::as_fd));
+        self.synced(batch, size, start.elapsed());
     }
 
     /// Takes note of a sync of our own, and finds the next batch's size from how long it took.
@@ -223,13 +228,15 @@ impl<'a> Pace<'a> {
         let next = next.clamp(batch.least, batch.most);
         let most = self.rests_now().map_or(usize::MAX, |rests| rests.batch);
         self.batch.store(next.min(most), Ordering::Relaxed);
-        // What is settled is written back, or paid for, without a lock.
-        self.sated.fetch_or(self.others_wait(), Ordering::Relaxed);
+        if let Some(rests) = self.rests_now() {
+            state.owe(rests, took);
+        }
     }
 
-    /// Rests before a slice. To be called without a lock, with a directory of the file system.
+    /// Syncs and rests before a slice. To be called without a lock, with a directory of the file system.
     pub fn rest(&self, directory: impl AsFd) -> Result<()> {
         self.control.rest_while_paused()?;
+        self.sync_batch(&directory);
         let (listens, has_settled) = {
             let state = self.lock();
             (self.effort.manners.rests.is_some() && state.should_listen(), state.settled.is_some())
@@ -330,15 +337,13 @@ impl State {
     }
 
     /// How long to rest now, after the work since the last rest.
-    fn rest_due(&mut self, rests: Rests, longest: Duration) -> Duration {
+    fn rest_due(&mut self, rests: Rests) -> Duration {
         self.owe(rests, self.rested.elapsed());
         self.rested = Instant::now();
         if self.owed < BREATH {
             return Duration::ZERO;
         }
-        let rest = self.owed.min(longest);
-        self.owed -= rest;
-        rest
+        std::mem::take(&mut self.owed)
     }
 }
 
@@ -396,10 +401,9 @@ mod tests {
         let pace = Pace::new(&effort, root(), &control);
         let mut state = pace.lock();
         state.rested = Instant::now();
-        assert_eq!(state.rest_due(rests, MOMENT), Duration::ZERO);
+        assert_eq!(state.rest_due(rests), Duration::ZERO);
         state.rested = Instant::now().checked_sub(Duration::from_millis(30)).unwrap();
-        assert_eq!(state.rest_due(rests, MOMENT), MOMENT);
-        let rest = state.owed + MOMENT;
+        let rest = state.rest_due(rests);
         assert!(rest >= Duration::from_millis(30) * rests.times && rest <= LONGEST_REST, "{rest:?}");
     }
 
@@ -420,7 +424,24 @@ mod tests {
             pace.deleted(root());
         }
         assert!(pace.wants_rest());
+        pace.rest(root()).unwrap();
         assert_eq!(pace.unsynced.load(Ordering::Relaxed), 0);
+        assert!(!pace.wants_rest());
+    }
+
+    #[test]
+    fn with_a_lock_held_reading_does_not_rest_and_a_sync_is_refused() {
+        let control = Control::new();
+        let pace = Pace::new(&Effort::new(Impact::Idle), root(), &control);
+        let hold = control.hold(crate::holds::Lockable::RepoExclusive);
+        control.pause(true);
+        pace.read().unwrap();
+        control.pause(false);
+        pace.unsynced.store(usize::MAX, Ordering::Relaxed);
+        let rest = || pace.rest(root());
+        assert!(crate::workers::contain_panic(rest).is_err());
+        drop(hold);
+        pace.rest(root()).unwrap();
     }
 
     #[test]

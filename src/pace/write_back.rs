@@ -25,6 +25,7 @@ pub(crate) fn sync_file_system(
     directory: impl AsFd,
     control: &Control,
 ) -> Result<std::result::Result<Duration, Errno>> {
+    control.may_wait();
     let directory = match rustix::io::dup(directory) {
         Ok(directory) => Arc::new(directory),
         Err(error) => return Ok(Err(error)),

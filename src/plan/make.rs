@@ -15,8 +15,7 @@ use crate::mark::census::DIRECTORIES;
 use crate::mark::retention::Retention;
 use crate::mark::{Mark, RootSource};
 use crate::pace::Pace;
-use crate::prune::Alone;
-use crate::repo::lock::LockKind;
+use crate::prune::{confirm_shared, Alone};
 use crate::repo::object::{Checksum, ObjectName, ObjectType};
 use crate::repo::{variant, Repo};
 use crate::sweep::objects::{Context, Gone, Pass};
@@ -41,7 +40,7 @@ pub(super) struct Candidate {
 /// Plans what pruning a repository that stands alone would delete. Writes nothing.
 ///
 /// # Locking
-/// The shared lock, all the time.
+/// The shared lock, for a moment.
 pub fn plan(repo: &Repo, options: &PlanOptions, control: &Control) -> Result<Plan> {
     make(repo, None, &mut Alone, &|_| Vec::new(), options, control)
 }
@@ -58,10 +57,13 @@ pub(crate) fn make(
     let PlanOptions { retention, effort } = *options;
     let pace = Pace::new(&effort, repo.objects(), control);
     let lock = repo.lock_for_reading(effort.lock_timeout);
-    let _shared = lock.acquire(LockKind::Shared, control)?;
-    let mut mark = Mark::new(repo, retention, pace.crew(), control);
-    mark.look_first(sources)?;
-    mark.wait_for_missing()?;
+    let mark = loop {
+        let mut mark = Mark::new(repo, retention, pace.crew(), control);
+        mark.look_first(sources)?;
+        if confirm_shared(&mut mark, sources, &lock, control)? {
+            break mark;
+        }
+    };
 
     let mut candidates = collect(repo, &mark, pace.crew(), retention.commit_only, control)?;
     candidates.sort_unstable_by_key(|candidate| candidate.object);
@@ -118,6 +120,10 @@ fn collect(
     let candidates = Mutex::new(Vec::new());
     let note = |gone: Gone| {
         let Gone::Object(object, seen) = gone else { return };
+        if object.kind == ObjectType::Commit && !mark.knows(&object.checksum) {
+            // It appeared since, and is not to go.
+            return;
+        }
         let candidate = Candidate { object, identity: seen.identity(), size: seen.size() };
         candidates.lock().unwrap_or_else(PoisonError::into_inner).push(candidate);
     };
@@ -134,7 +140,7 @@ fn collect(
     };
     control.enter(Phase::Sweep, DIRECTORIES as u64);
     let pass = if commit_only { Pass::over_commits() } else { Pass::over_all() };
-    pass.run(context, mark.live(), None)?;
+    pass.tell(context, mark.live())?;
     let (report, _) = pass.finish();
     match report.failures.into_iter().next() {
         None => Ok(candidates.into_inner().unwrap_or_else(PoisonError::into_inner)),

@@ -163,14 +163,14 @@ fn nothing_is_deleted_without_the_exclusive_lock() {
     let deleted = Mutex::new(0);
     let observer = |_: Pruned| {
         let other = repo.lock(Some(LockTimeout::After(Duration::ZERO))).unwrap();
-        assert!(matches!(other.try_acquire(LockKind::Shared), Ok(Attempt::Busy(_))));
+        assert!(matches!(other.try_acquire(LockKind::Shared, &Control::new()), Ok(Attempt::Busy(_))));
         *deleted.lock().unwrap() += 1;
     };
     let options = PruneOptions { observer: Some(&observer), ..options(&retention, 3) };
     prune(&repo, &options, &Control::new()).unwrap();
     assert!(deleted.into_inner().unwrap() > 20);
     let lock = repo.lock(Some(LockTimeout::After(Duration::ZERO))).unwrap();
-    assert!(matches!(lock.try_acquire(LockKind::Exclusive), Ok(Attempt::Acquired(_))));
+    assert!(matches!(lock.try_acquire(LockKind::Exclusive, &Control::new()), Ok(Attempt::Acquired(_))));
 }
 
 /// A sysroot whose lock is always free, and that fails when asked for roots for the so many-th time.
@@ -246,7 +246,7 @@ fn locks_are_released_wherever_a_run_fails() {
         let result = prune_within(&repo, &mut sysroot, &options, &Control::new());
         assert!(!sysroot.locked, "after {fails_at} looks");
         let lock = repo.lock(Some(LockTimeout::After(Duration::ZERO))).unwrap();
-        assert!(matches!(lock.try_acquire(LockKind::Exclusive), Ok(Attempt::Acquired(_))));
+        assert!(matches!(lock.try_acquire(LockKind::Exclusive, &Control::new()), Ok(Attempt::Acquired(_))));
         if result.is_ok() || fails_at == 5 {
             assert!(fails_at > 2);
             break;

@@ -29,6 +29,10 @@ pub(super) struct PruneDict {
     failures: Vec<FailureDict>,
     exclusive_lock_longest_s: f64,
     exclusive_lock_total_s: f64,
+    shared_lock_longest_s: f64,
+    shared_lock_total_s: f64,
+    sysroot_lock_longest_s: f64,
+    sysroot_lock_total_s: f64,
     duration_s: f64,
 }
 
@@ -76,8 +80,12 @@ impl From<PruneReport> for PruneDict {
             plan_refused: report.plan_refused,
             unfinished: report.unfinished,
             warnings: report.warnings,
-            exclusive_lock_longest_s: report.exclusive_lock_longest.as_secs_f64(),
-            exclusive_lock_total_s: report.exclusive_lock_total.as_secs_f64(),
+            exclusive_lock_longest_s: report.locks.exclusive.longest.as_secs_f64(),
+            exclusive_lock_total_s: report.locks.exclusive.total.as_secs_f64(),
+            shared_lock_longest_s: report.locks.shared.longest.as_secs_f64(),
+            shared_lock_total_s: report.locks.shared.total.as_secs_f64(),
+            sysroot_lock_longest_s: report.locks.sysroot.longest.as_secs_f64(),
+            sysroot_lock_total_s: report.locks.sysroot.total.as_secs_f64(),
             duration_s: report.duration.as_secs_f64(),
             failures: report.failures.into_iter().map(Into::into).collect(),
         }

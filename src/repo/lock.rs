@@ -4,7 +4,6 @@
 //! readers and writers, exclusive for deletion; `flock` only where the kernel knows no such lock. Differs in one
 //! way: it never blocks in the kernel, so that a wait can always be cancelled.
 
-use std::cell::Cell;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -18,6 +17,7 @@ use super::directory::{open_existing, open_or_create, LOCK};
 use crate::control::{Control, Phase};
 use crate::error::{Error, Result};
 use crate::fault::{self, Step};
+use crate::holds::{Hold, Lockable};
 
 /// The shortest and longest sleep between two tries.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(50));
@@ -42,22 +42,12 @@ pub enum LockState {
     Exclusive,
 }
 
-/// How long the exclusive lock was held.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct HoldTimes {
-    /// Without a break.
-    pub longest: Duration,
-    /// In all.
-    pub total: Duration,
-}
-
 /// An opened lock file, or nothing where the repository is not to be locked.
 #[derive(Debug)]
 pub struct Lock {
     path: PathBuf,
     file: Option<OwnedFd>,
     timeout: LockTimeout,
-    held: Cell<HoldTimes>,
 }
 
 impl Lock {
@@ -65,40 +55,42 @@ impl Lock {
     pub fn open(repo: impl AsFd, path: &Path, timeout: LockTimeout) -> Result<Self> {
         let path = path.join(".lock");
         let file = open_or_create(repo, ".lock", LOCK).map_err(|error| Error::io(&path, error))?;
-        Ok(Self { path, file: Some(file), timeout, held: Cell::default() })
+        Ok(Self { path, file: Some(file), timeout })
     }
 
     /// Opens `.lock` for a dry run: nothing is created, and what can't be opened is not locked. Where there is no
     /// lock file nobody has locked yet.
     pub fn open_read_only(repo: impl AsFd, path: &Path, timeout: LockTimeout) -> Self {
         let file = open_existing(repo, ".lock").ok().flatten();
-        Self { path: path.join(".lock"), file, timeout, held: Cell::default() }
+        Self { path: path.join(".lock"), file, timeout }
     }
 
     /// A lock that is never taken: `core.locking=false`. The timeout is for the sysroot's lock beside it.
     pub fn disabled(path: &Path, timeout: LockTimeout) -> Self {
-        Self { path: path.join(".lock"), file: None, timeout, held: Cell::default() }
+        Self { path: path.join(".lock"), file: None, timeout }
     }
 
     /// Waits for the lock, until the timeout or cancellation.
-    pub fn acquire(&self, kind: LockKind, control: &Control) -> Result<Held<'_>> {
-        poll(self.timeout, control, || self.try_acquire(kind))
+    pub fn acquire<'a>(&'a self, kind: LockKind, control: &'a Control) -> Result<Held<'a>> {
+        poll(self.timeout, control, || self.try_acquire(kind, control))
     }
 
     /// Takes the lock if it can be had at once.
-    pub(crate) fn try_acquire(&self, kind: LockKind) -> Result<Attempt<Held<'_>>> {
-        let acquired = match &self.file {
-            Some(file) => {
-                fault::before(Step::Lock);
-                try_lock(file.as_fd(), kind).map_err(|error| Error::io(&self.path, error))?
-            }
-            None => true,
+    pub(crate) fn try_acquire<'a>(
+        &'a self,
+        kind: LockKind,
+        control: &'a Control,
+    ) -> Result<Attempt<Held<'a>>> {
+        let Some(file) = &self.file else { return Ok(Attempt::Acquired(Held { held: None })) };
+        fault::before(Step::Lock);
+        if !try_lock(file.as_fd(), kind).map_err(|error| Error::io(&self.path, error))? {
+            return Ok(Attempt::Busy(self.path.clone()));
+        }
+        let lockable = match kind {
+            LockKind::Shared => Lockable::RepoShared,
+            LockKind::Exclusive => Lockable::RepoExclusive,
         };
-        Ok(if acquired {
-            Attempt::Acquired(Held { lock: self, kind, since: Instant::now() })
-        } else {
-            Attempt::Busy(self.path.clone())
-        })
+        Ok(Attempt::Acquired(Held { held: Some((file, control.hold(lockable))) }))
     }
 
     /// The lock file.
@@ -114,11 +106,6 @@ impl Lock {
     /// Whether holding this lock exclusively keeps writers away: not with `core.locking=false`.
     pub(crate) fn excludes_writers(&self) -> bool {
         self.file.is_some()
-    }
-
-    /// How long the exclusive lock was held so far.
-    pub fn hold_times(&self) -> HoldTimes {
-        self.held.get()
     }
 }
 
@@ -166,23 +153,17 @@ pub(crate) fn poll<T>(
 /// The lock while it is held; dropping it releases.
 #[derive(Debug)]
 pub struct Held<'a> {
-    lock: &'a Lock,
-    kind: LockKind,
-    since: Instant,
+    /// None: a lock that is never taken.
+    held: Option<(&'a OwnedFd, Hold<'a>)>,
 }
 
 impl Drop for Held<'_> {
     fn drop(&mut self) {
-        let Some(file) = &self.lock.file else { return };
+        let Some((file, _)) = &self.held else { return };
         fault::before(Step::Unlock);
         // Nothing can be done about a failure here, and closing the file releases as well.
         if set_lock(file.as_fd(), libc::F_UNLCK).is_err() {
             let _ = flock(file, FlockOperation::Unlock);
-        }
-        if self.kind == LockKind::Exclusive {
-            let time = self.since.elapsed();
-            let HoldTimes { longest, total } = self.lock.held.get();
-            self.lock.held.set(HoldTimes { longest: longest.max(time), total: total + time });
         }
     }
 }
@@ -245,26 +226,28 @@ mod tests {
     #[test]
     fn shared_excludes_exclusive_and_waiting_ends() {
         let dir = tempfile::tempdir().unwrap();
-        let control = Control::new();
+        // Two runs.
+        let (control, other) = (Control::new(), Control::new());
         let (a, b) =
             (open(&dir, LockTimeout::Never), open(&dir, LockTimeout::After(Duration::from_millis(30))));
-        let shared = a.acquire(LockKind::Shared, &control).unwrap();
+        let shared = a.acquire(LockKind::Shared, &other).unwrap();
         drop(b.acquire(LockKind::Shared, &control).unwrap());
         let busy = b.acquire(LockKind::Exclusive, &control);
         assert!(matches!(busy, Err(Error::LockTimeout { .. })), "{busy:?}");
         assert_eq!(state(b.file.as_ref().unwrap().as_fd()).unwrap(), LockState::Shared);
         drop(shared);
         drop(b.acquire(LockKind::Exclusive, &control).unwrap());
-        assert!(b.hold_times().total > Duration::ZERO);
-        assert_eq!(a.hold_times().total, Duration::ZERO);
+        let times = control.lock_times();
+        assert!(times.exclusive.total > Duration::ZERO && times.shared.total > Duration::ZERO);
+        assert_eq!(other.lock_times().exclusive.total, Duration::ZERO);
     }
 
     #[test]
     fn a_wait_can_be_cancelled() {
         let dir = tempfile::tempdir().unwrap();
-        let control = Control::new();
+        let (control, other) = (Control::new(), Control::new());
         let (a, b) = (open(&dir, LockTimeout::Never), open(&dir, LockTimeout::Never));
-        let _held = a.acquire(LockKind::Exclusive, &control).unwrap();
+        let _held = a.acquire(LockKind::Exclusive, &other).unwrap();
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 std::thread::sleep(Duration::from_millis(30));

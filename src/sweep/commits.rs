@@ -179,6 +179,7 @@ impl Sweep {
 /// Makes the deletion of commits durable, that of an earlier run, too: one that was killed may have left directories
 /// of which the disk knows nothing yet. What was not changed takes no time. Needs no lock.
 pub(crate) fn barrier(context: Context) -> Result<()> {
+    context.control.may_wait();
     for number in 0..=u8::MAX {
         context.control.check()?;
         if let Some(directory) = context.repo.open_object_directory(number)? {

@@ -1,18 +1,18 @@
 //! The sweep through the object directories.
 //!
 //! Two passes keep parents before children: dirtrees, dirmetas and payload links in the first, files in the second.
-//! Each directory is listed by one thread; what is held in memory is the garbage of the directories at hand, never a
-//! table of all objects. Its candidates are put in [`Order`], and each portion of them is decided on and cleared by one
-//! thread. A slice ends at its deadline wherever it is: what is left of a portion waits for the next slice, and is
-//! decided on again then.
+//! Between slices directories are listed, each by one thread; what is held in memory is the garbage of the directories
+//! at hand, never a table of all objects. Its candidates are put in [`Order`], and in a slice each portion of them is
+//! decided on and cleared by one thread. A slice ends at its deadline wherever it is: what is left of a portion waits
+//! for the next slice, and is decided on again then.
 
 use std::collections::BTreeSet;
+use std::ops::ControlFlow;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use super::order::{Gathered, Order, Portion};
+use super::order::{is_plenty, Gathered, Order, Portion};
 use super::verdict::{verdict, Verdict};
 use super::{remove, Removal, Seen};
 use crate::control::Control;
@@ -21,7 +21,7 @@ use crate::mark::live_set::LiveSet;
 use crate::plan::Plan;
 use crate::pruned::{Item, Reason};
 use crate::repo::directory::Directory;
-use crate::repo::listing::each_entry;
+use crate::repo::listing::in_chunks;
 use crate::repo::object::{Checksum, ObjectName, ObjectType};
 use crate::repo::Repo;
 use crate::report::{Cause, Failure, PruneReport};
@@ -68,8 +68,6 @@ pub(crate) struct Pass {
     /// Whether this pass counts the objects it lists.
     counts: bool,
     order: Order,
-    /// Whether nothing may be deleted yet.
-    held_back: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -89,6 +87,17 @@ struct State {
     report: PruneReport,
 }
 
+/// What threads are at.
+#[derive(Clone, Copy)]
+enum Task {
+    /// To list directories, until there are candidates enough for a while.
+    Gather,
+    /// To delete candidates, until then.
+    Delete(Instant),
+    /// To find out what would be deleted.
+    Tell,
+}
+
 /// What a thread is to do next.
 enum Next {
     List(u8),
@@ -98,21 +107,26 @@ enum Next {
 }
 
 impl State {
-    fn next(&mut self, order: Order, held_back: bool) -> Next {
-        let is_enough = || self.unopened.is_empty() || order.is_enough(&self.gathered);
-        if self.portions.is_empty() && !self.gathered.is_empty() && is_enough() {
-            self.portions = order.portions(std::mem::take(&mut self.gathered));
+    fn next(&mut self, order: Order, task: Task) -> Next {
+        let is_enough = self.unopened.is_empty() || order.is_enough(&self.gathered);
+        if !self.gathered.is_empty() && is_enough {
+            // Those that are there already come first.
+            let gathered = order.portions(std::mem::take(&mut self.gathered));
+            self.portions.splice(..0, gathered);
         }
+        let may_clear = !matches!(task, Task::Gather);
         let is_free = |portion: &Portion| portion.region.is_none_or(|region| !self.taken.contains(&region));
-        if held_back && !self.portions.is_empty() {
-            return Next::Nothing;
-        }
-        if let Some(next) = self.portions.iter().rposition(is_free) {
+        if let Some(next) = self.portions.iter().rposition(|portion| may_clear && is_free(portion)) {
             let portion = self.portions.remove(next);
             self.taken.extend(portion.region);
             return Next::Clear(portion);
         }
-        match self.unopened.pop_if(|_| self.portions.is_empty()) {
+        let may_list = match task {
+            Task::Gather => !is_plenty(&self.portions),
+            Task::Tell => self.portions.is_empty(),
+            Task::Delete(_) => false,
+        };
+        match self.unopened.pop_if(|_| may_list) {
             Some(number) => Next::List(number),
             None => Next::Nothing,
         }
@@ -160,24 +174,7 @@ impl Pass {
             touched: BTreeSet::new(),
             report: PruneReport::default(),
         };
-        let held_back = AtomicBool::new(false);
-        Self { lists: |_| true, prunes, counts, order, held_back, state: Mutex::new(state) }
-    }
-
-    /// Has it stop at the first object that is to go, until [`go_on`](Self::go_on).
-    pub fn held_back(self) -> Self {
-        self.held_back.store(true, Ordering::Relaxed);
-        self
-    }
-
-    /// Whether there is something to delete, and it may not yet.
-    pub fn is_held_back(&self) -> bool {
-        self.held_back.load(Ordering::Relaxed) && !self.lock().portions.is_empty()
-    }
-
-    /// Lets it delete from now on.
-    pub fn go_on(&self) {
-        self.held_back.store(false, Ordering::Relaxed);
+        Self { lists: |_| true, prunes, counts, order, state: Mutex::new(state) }
     }
 
     /// How much is left to do, in directories and portions.
@@ -186,14 +183,31 @@ impl Pass {
         state.unopened.len() + usize::from(!state.gathered.is_empty()) + state.portions.len()
     }
 
-    /// Works until `deadline`, or the end of the pass; returns the directories that were changed.
-    pub fn run(&self, context: Context, live: &LiveSet, deadline: Option<Instant>) -> Result<Vec<u8>> {
-        // Without a deadline nothing is deleted.
-        let crew = if deadline.is_some() { context.crew.pace.sweepers() } else { context.crew };
-        let results =
-            crew.at_most(self.remaining()).run(|| Sweeper::new(self, context, live, deadline).run());
-        results.into_iter().collect::<Result<Vec<()>>>()?;
+    /// Whether there is something to decide on.
+    pub fn has_gathered(&self) -> bool {
+        !self.lock().portions.is_empty()
+    }
+
+    /// Lists directories until there are candidates enough for a while. Needs no lock: each is decided on again when
+    /// its turn comes.
+    pub fn gather(&self, context: Context, live: &LiveSet) -> Result<()> {
+        self.work(context, live, context.crew, Task::Gather)
+    }
+
+    /// Finds out what would be deleted, for a dry run.
+    pub fn tell(&self, context: Context, live: &LiveSet) -> Result<()> {
+        self.work(context, live, context.crew, Task::Tell)
+    }
+
+    /// Deletes candidates that were gathered, until `deadline`; returns the directories that were changed.
+    pub fn run(&self, context: Context, live: &LiveSet, deadline: Instant) -> Result<Vec<u8>> {
+        self.work(context, live, context.crew.pace.sweepers(), Task::Delete(deadline))?;
         Ok(std::mem::take(&mut self.lock().touched).into_iter().collect())
+    }
+
+    fn work(&self, context: Context, live: &LiveSet, crew: Crew, task: Task) -> Result<()> {
+        let results = crew.at_most(self.remaining()).run(|| Sweeper::new(self, context, live, task).run());
+        results.into_iter().collect()
     }
 
     /// What the pass did so far, and the directories left to a later pass.
@@ -220,15 +234,15 @@ struct Sweeper<'a> {
     pass: &'a Pass,
     context: Context<'a>,
     live: &'a LiveSet,
-    deadline: Option<Instant>,
+    task: Task,
     /// Directories in which it deleted.
     touched: BTreeSet<u8>,
     report: PruneReport,
 }
 
 impl<'a> Sweeper<'a> {
-    fn new(pass: &'a Pass, context: Context<'a>, live: &'a LiveSet, deadline: Option<Instant>) -> Self {
-        Self { pass, context, live, deadline, touched: BTreeSet::new(), report: PruneReport::default() }
+    fn new(pass: &'a Pass, context: Context<'a>, live: &'a LiveSet, task: Task) -> Self {
+        Self { pass, context, live, task, touched: BTreeSet::new(), report: PruneReport::default() }
     }
 
     fn run(mut self) -> Result<()> {
@@ -243,8 +257,7 @@ impl<'a> Sweeper<'a> {
         while !self.is_over() {
             self.context.control.check()?;
             // For the statement only, or the lock were held during the work.
-            let held_back = self.pass.held_back.load(Ordering::Relaxed);
-            let next = self.pass.lock().next(self.pass.order, held_back);
+            let next = self.pass.lock().next(self.pass.order, self.task);
             match next {
                 Next::Clear(portion) => self.clear(portion)?,
                 Next::List(number) => match self.list(number) {
@@ -264,11 +277,11 @@ impl<'a> Sweeper<'a> {
     }
 
     fn is_over(&self) -> bool {
-        // Without a deadline nothing is deleted.
-        self.context.is_exhausted()
-            || self
-                .deadline
-                .is_some_and(|deadline| Instant::now() >= deadline || self.context.crew.pace.wants_rest())
+        let is_time = match self.task {
+            Task::Delete(deadline) => Instant::now() >= deadline || self.context.crew.pace.wants_rest(),
+            Task::Gather | Task::Tell => false,
+        };
+        is_time || self.context.is_exhausted()
     }
 
     /// Lists a directory, or takes what was planned: counts all and gathers the candidates.
@@ -294,20 +307,27 @@ impl<'a> Sweeper<'a> {
             }
         };
         if let Some(plan) = plan {
-            // To ask for their inodes would be to read those from the disk, with the lock held.
+            // To ask for their inodes would be to read those from the disk.
             plan.candidates(number).for_each(|object| consider(object, 0));
         } else {
-            each_entry(&directory, &repo.object_directory_path(number), |entry| {
-                if let Some(object) = ObjectName::from_entry(number, entry.name, repo.config().mode) {
-                    consider(object, entry.inode);
-                }
-                Ok(())
-            })?;
+            let path = repo.object_directory_path(number);
+            in_chunks(
+                &directory,
+                &path,
+                crew.pace.chunk(),
+                || crew.pace.read(),
+                |entry| {
+                    if let Some(object) = ObjectName::from_entry(number, entry.name, repo.config().mode) {
+                        consider(object, entry.inode);
+                    }
+                    Ok(ControlFlow::Continue(()))
+                },
+            )
+            .map(drop)?;
         }
         if self.pass.counts {
             self.report.merge(totals);
         }
-        crew.pace.worked();
         let mut state = self.pass.lock();
         if for_later {
             state.for_later.insert(number);

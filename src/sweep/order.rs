@@ -23,6 +23,9 @@ const SHARE: u64 = 16;
 /// So many candidates are enough in any case, which take 6 MiB.
 const MANY: usize = 1 << 17;
 
+/// So many are enough to begin with.
+const PLENTY: usize = 1 << 14;
+
 /// What one thread takes at a time, where it is not a directory or an allocation group.
 const PORTION: usize = 4096;
 
@@ -74,7 +77,7 @@ impl Order {
     pub fn is_enough(self, gathered: &Gathered) -> bool {
         let most = match self {
             Self::Directories => 1,
-            _ => getrlimit(Resource::Nofile).current.map_or(TOGETHER, |limit| TOGETHER.min(limit / SHARE)),
+            _ => most_open(),
         };
         gathered.directories.len() as u64 >= most || gathered.candidates.len() >= MANY
     }
@@ -107,6 +110,21 @@ impl Order {
         });
         portions.rev().collect()
     }
+}
+
+/// Whether candidates are enough for a slice.
+pub(super) fn is_plenty(portions: &[Portion]) -> bool {
+    let directories = |portion: &Portion| portion.directories.len() as u64;
+    // Those that follow each other may have theirs in common.
+    let together = portions.chunk_by(|one, next| Arc::ptr_eq(&one.directories, &next.directories));
+    let open: u64 = together.filter_map(|portions| portions.first().map(directories)).sum();
+    let candidates: usize = portions.iter().map(|portion| portion.candidates.len()).sum();
+    open >= most_open() || candidates >= PLENTY
+}
+
+/// How many directories may be open at a time.
+fn most_open() -> u64 {
+    getrlimit(Resource::Nofile).current.map_or(TOGETHER, |limit| TOGETHER.min(limit / SHARE))
 }
 
 impl Gathered {

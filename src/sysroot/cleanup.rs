@@ -103,7 +103,8 @@ fn clean_sysroot(
     let repo_path = path.join("ostree/repo");
     // Before anything is removed: is it a repository that we know how to prune?
     let timeout = effort.lock_timeout.unwrap_or(Repo::open(&repo_path)?.config().lock_timeout);
-    let mut owner = Owner::open(path, if dry_run { None } else { Some(Sysroot::open(path)?) })?;
+    let sysroot = if dry_run { None } else { Some(Sysroot::open(path)?) };
+    let mut owner = Owner::open(path, sysroot, control)?;
     if !dry_run {
         // libostree makes a read-only sysroot writable, by a new mount, when it takes its lock. What was opened
         // before stays read-only.

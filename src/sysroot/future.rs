@@ -18,11 +18,11 @@ use crate::repo::Repo;
 /// is none. Of the `options`, what to keep is not heeded. Writes nothing.
 ///
 /// # Locking
-/// The repository's shared lock, all the time.
+/// The repository's shared lock, for a moment.
 pub fn plan(path: &Path, options: &PlanOptions, control: &Control) -> Result<Plan> {
     let path = host::sysroot(path)?;
     let repo = Repo::open(&path.join("ostree/repo"))?;
-    let mut owner = Owner::open(path, None)?;
+    let mut owner = Owner::open(path, None, control)?;
     let retention = Retention::refs(Keep::ALONE);
     let options = PlanOptions { retention: &retention, ..*options };
     let make = |sources: &mut dyn RootSource, dropped: &HashMap<Checksum, Vec<String>>| {

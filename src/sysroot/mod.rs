@@ -33,6 +33,7 @@ pub use self::view::{check_policy, usage, why, Place};
 use crate::container::layers;
 use crate::control::Control;
 use crate::error::Result;
+use crate::holds::{Hold, Lockable};
 use crate::mark::retention::Keep;
 use crate::mark::roots::Start;
 use crate::mark::RootSource;
@@ -53,19 +54,22 @@ struct Owner<'a> {
     own: bool,
     /// Refs that a real run drops, and so protect nothing in a dry one.
     dropped: HashSet<PathBuf>,
+    control: &'a Control,
+    /// While its lock is held.
+    hold: Option<Hold<'a>>,
 }
 
 impl<'a> Owner<'a> {
     /// Looks at the sysroot at `path`, to change it if `sysroot` is given.
-    fn open(path: &'a Path, sysroot: Option<Sysroot>) -> Result<Self> {
-        let mut owner = Self::new(path, sysroot);
+    fn open(path: &'a Path, sysroot: Option<Sysroot>, control: &'a Control) -> Result<Self> {
+        let mut owner = Self::new(path, sysroot, control);
         owner.look()?;
         Ok(owner)
     }
 
-    fn new(path: &'a Path, sysroot: Option<Sysroot>) -> Self {
+    fn new(path: &'a Path, sysroot: Option<Sysroot>, control: &'a Control) -> Self {
         let (host, listing) = (Host::default(), Listing::default());
-        Self { path, sysroot, host, listing, own: false, dropped: HashSet::new() }
+        Self { path, sysroot, host, listing, own: false, dropped: HashSet::new(), control, hold: None }
     }
 
     /// Looks again. The host comes first, as libostree's load may delete what it is known by.
@@ -111,11 +115,16 @@ impl RootSource for Owner<'_> {
 impl Surroundings for Owner<'_> {
     fn try_lock(&mut self) -> Result<Option<PathBuf>> {
         let Some(sysroot) = &self.sysroot else { return Ok(None) };
-        Ok((!sysroot.try_lock(self.path)?).then(|| self.path.join(libostree::LOCK_FILE)))
+        if !sysroot.try_lock(self.path)? {
+            return Ok(Some(self.path.join(libostree::LOCK_FILE)));
+        }
+        self.hold = Some(self.control.hold(Lockable::Sysroot));
+        Ok(None)
     }
 
     fn unlock(&mut self) {
         self.sysroot.iter().for_each(Sysroot::unlock);
+        self.hold = None;
     }
 
     /// Files that are marked in a checkout are marked in the repository: they are the same.

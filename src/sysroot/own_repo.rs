@@ -35,7 +35,7 @@ pub fn prune(repo: &Repo, options: &PruneOptions, control: &Control) -> Result<P
 /// Plans what [`prune`] would delete.
 ///
 /// # Locking
-/// The shared lock, all the time.
+/// The shared lock, for a moment.
 pub fn plan_repo(repo: &Repo, options: &PlanOptions, control: &Control) -> Result<Plan> {
     if host::owns(repo)? {
         plan::make(repo, None, &mut OwnRepo, &|_| Vec::new(), options, control)

@@ -40,9 +40,10 @@ pub struct SysrootStatus {
 /// Reads the state of the sysroot at `path`. Takes no lock.
 pub fn status(path: &Path) -> Result<SysrootStatus> {
     let repo = Repo::open(&path.join("ostree/repo"))?;
-    let mut owner = Owner::new(host::sysroot(path)?, None);
+    let control = Control::new();
+    let mut owner = Owner::new(host::sysroot(path)?, None, &control);
     let (forecast, unreadable_images) = match owner.look() {
-        Ok(()) => (Forecast::of(&owner)?, layers::find(&repo, &mut owner, &Control::new())?.unreadable),
+        Ok(()) => (Forecast::of(&owner)?, layers::find(&repo, &mut owner, &control)?.unreadable),
         // A cleanup refuses to remove anything.
         Err(Error::Refused(_)) => Default::default(),
         Err(error) => return Err(error),

@@ -26,9 +26,9 @@ pub enum Place<'a> {
 /// Finds out what holds the space. Writes nothing.
 ///
 /// # Locking
-/// The repository's shared lock, all the time.
+/// The repository's shared lock for a moment, if something is missing.
 pub fn usage(place: Place, options: ViewOptions, control: &Control) -> Result<Usage> {
-    look(place, options, |repo, sources, options| {
+    look(place, options, control, |repo, sources, options| {
         view::usage(
             repo,
             sources,
@@ -43,9 +43,9 @@ pub fn usage(place: Place, options: ViewOptions, control: &Control) -> Result<Us
 /// checksum, or a ref. Writes nothing.
 ///
 /// # Locking
-/// The repository's shared lock, all the time.
+/// The repository's shared lock for a moment, if something is missing.
 pub fn why(place: Place, text: &str, options: ViewOptions, control: &Control) -> Result<Explanation> {
-    look(place, options, |repo, sources, options| {
+    look(place, options, control, |repo, sources, options| {
         view::why(
             repo,
             sources,
@@ -76,6 +76,7 @@ pub fn check_policy(
 fn look<T>(
     place: Place,
     options: ViewOptions,
+    control: &Control,
     look: impl FnOnce(&Repo, &mut dyn RootSource, ViewOptions) -> Result<T>,
 ) -> Result<T> {
     match place {
@@ -90,7 +91,8 @@ fn look<T>(
         Place::Sysroot(path) => {
             let path = host::sysroot(path)?;
             let repo = Repo::open(&path.join("ostree/repo"))?;
-            look(&repo, &mut Owner::open(path, None)?, ViewOptions { depth: Some(0), ..options })
+            let mut owner = Owner::open(path, None, control)?;
+            look(&repo, &mut owner, ViewOptions { depth: Some(0), ..options })
         }
     }
 }

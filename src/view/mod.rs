@@ -13,11 +13,14 @@ mod policy;
 mod usage;
 mod why;
 
+use std::collections::BTreeSet;
+
 use crate::container::escape::{image_of, readable};
 use crate::control::{Control, Phase};
 use crate::effort::Effort;
 use crate::error::Result;
 use crate::mark::RootSource;
+use crate::repo::lock::LockKind;
 use crate::repo::object::Checksum;
 use crate::repo::refs;
 use crate::repo::Repo;
@@ -34,6 +37,32 @@ pub struct ViewOptions {
     pub depth: Option<u32>,
     /// How to go about it.
     pub effort: Effort,
+}
+
+/// Looks without a lock, and again if something is missing that others may have deleted meanwhile: after a moment at
+/// which nobody deleted, it would be missing once more.
+///
+/// # Locking
+/// The repository's shared lock for that moment.
+fn look_until_certain<T>(
+    repo: &Repo,
+    options: ViewOptions,
+    control: &Control,
+    mut look: impl FnMut() -> Result<T>,
+    missing: impl Fn(&Result<T>) -> BTreeSet<String>,
+) -> Result<T> {
+    let mut found = look();
+    let mut before = missing(&found);
+    while !before.is_empty() {
+        drop(repo.lock_for_reading(options.effort.lock_timeout).acquire(LockKind::Shared, control)?);
+        found = look();
+        let now = missing(&found);
+        if !now.is_disjoint(&before) {
+            break;
+        }
+        before = now;
+    }
+    found
 }
 
 /// What kind of thing keeps objects.

@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::mark::retention::{names, Keep, Retention};
 use crate::mark::rules::Choice;
 use crate::mark::{Mark, RootSource};
-use crate::repo::lock::LockKind;
+use crate::prune::confirm_shared;
 use crate::repo::object::{Checksum, ObjectName, ObjectType};
 use crate::repo::{refs, Repo};
 use crate::workers::Crew;
@@ -40,7 +40,7 @@ pub struct PolicyCheck {
 /// Finds out what a prune by these rules would do. Fails as the prune does. Writes nothing.
 ///
 /// # Locking
-/// The shared lock, all the time.
+/// The shared lock, for a moment.
 pub(crate) fn check_policy(
     repo: &Repo,
     sources: &mut dyn RootSource,
@@ -50,10 +50,14 @@ pub(crate) fn check_policy(
     control: &Control,
 ) -> Result<PolicyCheck> {
     let lock = repo.lock_for_reading(options.effort.lock_timeout);
-    let _shared = lock.acquire(LockKind::Shared, control)?;
     let commits_only = Retention { commit_only: true, ..retention.clone() };
-    let mut mark = Mark::new(repo, &commits_only, crew, control);
-    mark.look_first(sources)?;
+    let mark = loop {
+        let mut mark = Mark::new(repo, &commits_only, crew, control);
+        mark.look_first(sources)?;
+        if confirm_shared(&mut mark, sources, &lock, control)? {
+            break mark;
+        }
+    };
     let mut refs = refs::list(repo, control)?;
     refs.sort_unstable_by(|one, other| one.path.cmp(&other.path));
     let mut parents: HashMap<Checksum, Option<Checksum>> = HashMap::new();

@@ -4,17 +4,16 @@
 //! been there before. So the time it takes is that of walking each root's objects once, and the memory does not grow
 //! with the number of roots.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::fold::{fold, Group};
 use super::graph::{Graph, Number};
-use super::{roots, Root, RootKind, ViewOptions};
+use super::{look_until_certain, roots, Root, RootKind, ViewOptions};
 use crate::container::layers;
 use crate::control::{Control, Phase};
 use crate::error::{Error, Result};
 use crate::mark::RootSource;
 use crate::plan::Total;
-use crate::repo::lock::LockKind;
 use crate::repo::object::{Checksum, ObjectName, ObjectType};
 use crate::repo::Repo;
 use crate::workers::Crew;
@@ -52,7 +51,7 @@ pub struct Usage {
 /// Finds out what holds the space in `repo`.
 ///
 /// # Locking
-/// The shared lock, all the time.
+/// The shared lock for a moment, if something is missing.
 pub(crate) fn usage(
     repo: &Repo,
     sources: &mut dyn RootSource,
@@ -60,8 +59,20 @@ pub(crate) fn usage(
     crew: Crew,
     control: &Control,
 ) -> Result<Usage> {
-    let lock = repo.lock_for_reading(options.effort.lock_timeout);
-    let _shared = lock.acquire(LockKind::Shared, control)?;
+    let look = || usage_now(repo, sources, options, crew, control);
+    look_until_certain(repo, options, control, look, |found| match found {
+        Err(Error::Corrupt { object, .. }) => [object.clone()].into(),
+        _ => BTreeSet::new(),
+    })
+}
+
+fn usage_now(
+    repo: &Repo,
+    sources: &mut dyn RootSource,
+    options: ViewOptions,
+    crew: Crew,
+    control: &Control,
+) -> Result<Usage> {
     let roots = roots(repo, sources, options.depth, control)?;
     let images = layers::find(repo, sources, control)?;
     // Marks before commits, as a mark may go meanwhile.

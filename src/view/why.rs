@@ -1,6 +1,6 @@
 //! Why an object is kept: the ways that lead to it from roots.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
@@ -8,13 +8,12 @@ use std::path::PathBuf;
 use rustix::fs::readlinkat;
 
 use super::name::resolve;
-use super::{roots, Root, RootKind, ViewOptions};
+use super::{look_until_certain, roots, Root, RootKind, ViewOptions};
 use crate::control::{Control, Phase};
 use crate::error::{Error, Result};
 use crate::mark::census::Census;
 use crate::mark::RootSource;
 use crate::repo::listing::each_entry;
-use crate::repo::lock::LockKind;
 use crate::repo::object::{Checksum, ObjectName, ObjectType};
 use crate::repo::variant::{self, Child, Commit};
 use crate::repo::Repo;
@@ -67,7 +66,7 @@ pub struct Way {
 /// Finds out why the object that `text` stands for is kept, or that it is not.
 ///
 /// # Locking
-/// The shared lock, all the time.
+/// The shared lock for a moment, if something is missing.
 pub(crate) fn why(
     repo: &Repo,
     sources: &mut dyn RootSource,
@@ -76,8 +75,22 @@ pub(crate) fn why(
     crew: Crew,
     control: &Control,
 ) -> Result<Explanation> {
-    let lock = repo.lock_for_reading(options.effort.lock_timeout);
-    let _shared = lock.acquire(LockKind::Shared, control)?;
+    let look = || why_now(repo, sources, text, options, crew, control);
+    look_until_certain(repo, options, control, look, |found| match found {
+        Ok(explanation) => explanation.missing.iter().map(ToString::to_string).collect(),
+        Err(Error::Corrupt { object, .. }) => [object.clone()].into(),
+        Err(_) => BTreeSet::new(),
+    })
+}
+
+fn why_now(
+    repo: &Repo,
+    sources: &mut dyn RootSource,
+    text: &str,
+    options: ViewOptions,
+    crew: Crew,
+    control: &Control,
+) -> Result<Explanation> {
     let roots = roots(repo, sources, options.depth, control)?;
     let object = resolve(repo, &roots, text)?;
     let mut search = Search {

@@ -38,7 +38,7 @@ fn directory(files: &TestRepo, number: u8) -> PathBuf {
 }
 
 fn update(census: &mut Census, repo: &Repo) -> Vec<Checksum> {
-    with_crew(repo, 1, |crew, control| census.update(repo, crew, control)).unwrap()
+    with_crew(repo, 1, |crew, control| census.update(repo, crew, control, None)).unwrap().commits
 }
 
 /// Adds the file of a commit: a census reads nothing but names.
@@ -72,6 +72,8 @@ fn a_commit_added_right_after_our_own_deletion_is_new() {
 fn a_commit_added_right_after_a_listing_is_new() {
     let files = TestRepo::new("bare");
     let (repo, mut census) = settled(&files, 7);
+    // With a deadline, as under a lock, a change of this tick is not waited for.
+    let deadline = || Some(Instant::now() + Duration::from_secs(600));
     for number in 0..100 {
         let commit = |last| {
             let mut bytes = [7; 32];
@@ -80,7 +82,9 @@ fn a_commit_added_right_after_a_listing_is_new() {
         };
         for last in 0..3 {
             add(&files, commit(last));
-            assert_eq!(update(&mut census, &repo), [commit(last)], "number {number}");
+            let update = |crew: Crew, control: &Control| census.update(&repo, crew, control, deadline());
+            let found = with_crew(&repo, 1, update).unwrap();
+            assert_eq!((found.commits, found.is_complete), (vec![commit(last)], true), "number {number}");
         }
     }
 }
@@ -168,4 +172,34 @@ fn a_commit_behind_a_symlink_is_new() {
     let (repo, mut census) = settled(&files, 7);
     add(&files, Checksum([7; 32]));
     assert_eq!(update(&mut census, &repo), [Checksum([7; 32])], "the symlink's own stamp never changes");
+}
+
+#[test]
+fn what_there_was_no_time_for_is_listed_the_next_time() {
+    let files = TestRepo::new("bare");
+    let (repo, mut census) = settled(&files, 7);
+    let commit = Checksum([7; 32]);
+    add(&files, commit);
+    let update = |crew: Crew, control: &Control| census.update(&repo, crew, control, Some(Instant::now()));
+    let found = with_crew(&repo, 2, update).unwrap();
+    assert!(found.commits.is_empty() && !found.is_complete);
+    assert_eq!(super::tests::update(&mut census, &repo), [commit]);
+}
+
+#[test]
+fn a_preemption_between_two_readings_is_no_clock_that_was_set() {
+    // The first time each clock is read, another process gets the processor for 5 ms.
+    for preempted in 0..3 {
+        let (mut now, mut readings) = (0, 0);
+        let offset = Clock::offset_by(|id| {
+            now += if readings == preempted { 5_000_000 } else { 100 };
+            readings += 1;
+            if id == ClockId::Realtime {
+                now + 1_000_000_000
+            } else {
+                now
+            }
+        });
+        assert!(offset.abs_diff(1_000_000_000) < 1000, "{preempted}: {offset}");
+    }
 }

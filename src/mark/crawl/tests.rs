@@ -14,9 +14,10 @@ fn crawl_commit(files: &TestRepo, commit: Checksum, jobs: usize) -> Result<(Vec<
         let mut buffer = Vec::new();
         let found = repo.read_commit(commit, &mut buffer)?.unwrap();
         let root = Root { commit, tree: found.root_tree, meta: found.root_meta, partial: false };
-        crawl(&repo, &live, [root], crew, control)
+        crawl(&repo, &live, [root], crew, control, None)
     })?;
-    Ok((missing, live))
+    assert_eq!(missing.left, []);
+    Ok((missing.missing, live))
 }
 
 #[test]
@@ -57,5 +58,27 @@ fn damage_is_found_at_any_place_by_any_number_of_threads() {
                 }
             }
         }
+    }
+}
+
+#[test]
+fn what_there_was_no_time_for_is_left_and_can_be_read_later() {
+    let files = TestRepo::new("bare");
+    let commit = files.commit_wide("main", DIRECTORIES);
+    let (repo, live) = (files.open(), LiveSet::default());
+    for jobs in [1, 3] {
+        with_crew(&repo, jobs, |crew, control| {
+            let found = repo.read_commit(commit, &mut Vec::new()).unwrap().unwrap();
+            let root = Root { commit, tree: found.root_tree, meta: found.root_meta, partial: false };
+            let mut unread =
+                crawl(&repo, &live, [root], crew, control, Some(Instant::now())).unwrap();
+            while !unread.left.is_empty() {
+                let deadline = Instant::now() + Duration::from_micros(200);
+                unread = read_all(&repo, &live, unread.left, crew, control, Some(deadline)).unwrap();
+            }
+            assert_eq!(unread.missing, []);
+        });
+        let reached = |object: &ObjectName| object.kind == ObjectType::Commit || live.contains(*object);
+        assert!(files.objects().iter().all(reached), "{jobs} threads");
     }
 }

@@ -1,7 +1,7 @@
 use std::collections::HashMap;
 
 use super::*;
-use crate::test_repo::{checksum, Dice, TestRepo};
+use crate::test_repo::{checksum, Damage, Dice, TestRepo};
 
 /// A commit as the model sees it.
 struct Node {
@@ -45,6 +45,20 @@ fn expected(nodes: &[Node], start: usize, keep: Keep) -> HashSet<Checksum> {
     found
 }
 
+fn follow(
+    history: &mut History,
+    repo: &Repo,
+    starts: &[Start],
+    partial: &HashSet<Checksum>,
+    live: &LiveSet,
+    control: &Control,
+) -> Result<Vec<Root>> {
+    let following = Following { ignored: None, partial, is_locked: true, deadline: None };
+    let (roots, is_complete) = history.follow(repo, starts, following, live, control)?;
+    assert!(is_complete);
+    Ok(roots)
+}
+
 #[test]
 fn starts_keep_what_each_of_them_keeps_whatever_their_order() {
     let mut dice = Dice(1);
@@ -57,7 +71,7 @@ fn starts_keep_what_each_of_them_keeps_whatever_their_order() {
                 .map(|(node, keep)| Start { commit: nodes[*node].commit, keep: *keep, required_by: None })
                 .collect();
             let (mut history, live) = (History::default(), LiveSet::default());
-            let roots = history.follow(&repo, &as_starts, None, &HashSet::new(), &live, &control).unwrap();
+            let roots = follow(&mut history, &repo, &as_starts, &HashSet::new(), &live, &control).unwrap();
             let expected: HashSet<_> =
                 starts.iter().flat_map(|(node, keep)| expected(&nodes, *node, *keep)).collect();
             assert_eq!(history.commits().collect::<HashSet<_>>(), expected, "{times:?} {starts:?}");
@@ -92,7 +106,9 @@ fn a_start_that_is_missing_is_an_error_if_somebody_named_it() {
     let (repo, control, live) = (files.open(), Control::new(), LiveSet::default());
     let follow = |commit, required_by: Option<&str>, ignored| {
         let start = Start { commit, keep: Keep::ALL, required_by: required_by.map(Into::into) };
-        History::default().follow(&repo, &[start], ignored, &HashSet::new(), &live, &control)
+        let partial = HashSet::new();
+        let following = Following { ignored, partial: &partial, is_locked: true, deadline: None };
+        History::default().follow(&repo, &[start], following, &live, &control).map(|(roots, _)| roots)
     };
     let absent = Checksum([7; 32]);
     assert_eq!(follow(absent, None, None).unwrap(), []);
@@ -112,7 +128,7 @@ fn a_history_can_be_gone_on_with_from_its_record() {
     let partial = HashSet::from([nodes[2].commit]);
     let start = |keep| [Start { commit: nodes[3].commit, keep, required_by: None }];
     let keep = Keep { depth: Some(1), since: None };
-    let roots = history.follow(&repo, &start(keep), None, &partial, &LiveSet::default(), &control).unwrap();
+    let roots = follow(&mut history, &repo, &start(keep), &partial, &LiveSet::default(), &control).unwrap();
     assert_eq!(
         roots.iter().map(|root| (root.commit, root.partial)).collect::<Vec<_>>(),
         [(nodes[3].commit, false), (nodes[2].commit, true)]
@@ -126,7 +142,25 @@ fn a_history_can_be_gone_on_with_from_its_record() {
     assert_eq!(left[&nodes[2].commit], (Keep::ALONE, None));
     // Nothing new, unless more is to be kept.
     let live = LiveSet::default();
-    assert_eq!(history.follow(&repo, &start(keep), None, &partial, &live, &control).unwrap(), []);
+    assert_eq!(follow(&mut history, &repo, &start(keep), &partial, &live, &control).unwrap(), []);
     let more = Keep { depth: None, since: None };
-    assert_eq!(history.follow(&repo, &start(more), None, &partial, &live, &control).unwrap().len(), 4);
+    assert_eq!(follow(&mut history, &repo, &start(more), &partial, &live, &control).unwrap().len(), 4);
+}
+
+#[test]
+fn without_a_lock_a_start_that_is_missing_may_come_back() {
+    let files = TestRepo::new("bare");
+    let nodes = histories(&files, [1; 6]);
+    let (repo, control, live, partial) =
+        (files.open(), Control::new(), LiveSet::default(), HashSet::new());
+    let following = Following { ignored: None, partial: &partial, is_locked: false, deadline: None };
+    let tip = nodes[3].commit;
+    let start = [Start { commit: tip, keep: Keep::ALL, required_by: Some("a ref".into()) }];
+    let mut history = History::default();
+    Damage::Missing.during(&files, ObjectName::new(tip, ObjectType::Commit), || {
+        assert_eq!(history.follow(&repo, &start, following, &live, &control).unwrap(), (vec![], true));
+    });
+    assert_eq!(history.ends().collect::<Vec<_>>(), [&tip]);
+    let back = history.after_end(tip).unwrap();
+    assert_eq!((back.commit, back.keep), (tip, Keep::ALL));
 }
