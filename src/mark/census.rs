@@ -208,11 +208,14 @@ impl Census {
     /// a listing: a change in between shows as a difference next time.
     fn find_stale(&mut self, repo: &Repo) -> Result<Vec<(u8, Known)>> {
         let trusted = self.clock.is_trustworthy();
+        if !trusted {
+            self.directories.fill(Known::Nothing);
+        }
         let now = Clock::coarse();
         let mut stale = Vec::new();
         for (number, known) in (0..=u8::MAX).zip(&self.directories) {
             let stamp = Stamp::of(repo, number)?;
-            if !trusted || *known != Known::AsOf(stamp) {
+            if *known != Known::AsOf(stamp) {
                 let is_good = trusted && is_settled(stamp, now);
                 stale.push((number, if is_good { Known::AsOf(stamp) } else { Known::Nothing }));
             }

@@ -222,12 +222,13 @@ fn the_sysroot_is_not_locked_while_the_repository_is_waited_for() {
         (LockKind::Exclusive, LockKind::Exclusive),
         (LockKind::Exclusive, LockKind::Shared),
     ] {
-        let held = theirs.acquire(held, &Control::new()).unwrap();
-        let busy = lock_both(&mut sysroot, &ours, wanted, &Control::new());
+        let (they, we) = (Control::new(), Control::new());
+        let held = theirs.acquire(held, &they).unwrap();
+        let busy = lock_both(&mut sysroot, &ours, wanted, &we);
         assert!(matches!(busy, Err(Error::LockTimeout { .. })));
         assert!(!sysroot.locked);
         drop(held);
-        drop(lock_both(&mut sysroot, &ours, wanted, &Control::new()).unwrap());
+        drop(lock_both(&mut sysroot, &ours, wanted, &we).unwrap());
         assert!(sysroot.locked);
         sysroot.unlock();
     }

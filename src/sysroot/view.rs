@@ -60,14 +60,14 @@ pub fn why(place: Place, text: &str, options: ViewOptions, control: &Control) ->
 /// Finds out which rule each ref of a repository gets, and how many commits go. Writes nothing.
 ///
 /// # Locking
-/// The repository's shared lock, all the time.
+/// The repository's shared lock, for a moment.
 pub fn check_policy(
     path: &Path,
     retention: &Retention,
     effort: Effort,
     control: &Control,
 ) -> Result<PolicyCheck> {
-    look(Place::Repo(path), ViewOptions { depth: None, effort }, |repo, sources, options| {
+    look(Place::Repo(path), ViewOptions { depth: None, effort }, control, |repo, sources, options| {
         let pace = Pace::new(&options.effort, repo.directory(), control);
         view::check_policy(repo, sources, retention, options, pace.crew(), control)
     })

@@ -271,9 +271,8 @@ def test_a_longer_slice_makes_fewer_and_longer_holds(repo: Path, trees: list[Pat
         holds[slice_s] = before.count("F_OFD_SETLK, {l_type=F_WRLCK") + holds_for_deltas[slice_s]
         mean_s[slice_s] = json.loads(report)["exclusive_lock_total_s"] / holds[slice_s]
         check(trial)
-    # Before the barrier and after it.
-    assert holds[600] == 2
-    assert holds[0.01] > 10
+    # In between there is something to do without a lock.
+    assert holds[600] < 10 < holds[0.01]
     assert holds_for_deltas[600] == 0
     assert holds_for_deltas[0.01] > 0
     assert mean_s[600] > mean_s[0.01]

@@ -70,8 +70,7 @@ fn what_there_was_no_time_for_is_left_and_can_be_read_later() {
         with_crew(&repo, jobs, |crew, control| {
             let found = repo.read_commit(commit, &mut Vec::new()).unwrap().unwrap();
             let root = Root { commit, tree: found.root_tree, meta: found.root_meta, partial: false };
-            let mut unread =
-                crawl(&repo, &live, [root], crew, control, Some(Instant::now())).unwrap();
+            let mut unread = crawl(&repo, &live, [root], crew, control, Some(Instant::now())).unwrap();
             while !unread.left.is_empty() {
                 let deadline = Instant::now() + Duration::from_micros(200);
                 unread = read_all(&repo, &live, unread.left, crew, control, Some(deadline)).unwrap();

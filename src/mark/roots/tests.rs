@@ -151,8 +151,7 @@ fn a_history_can_be_gone_on_with_from_its_record() {
 fn without_a_lock_a_start_that_is_missing_may_come_back() {
     let files = TestRepo::new("bare");
     let nodes = histories(&files, [1; 6]);
-    let (repo, control, live, partial) =
-        (files.open(), Control::new(), LiveSet::default(), HashSet::new());
+    let (repo, control, live, partial) = (files.open(), Control::new(), LiveSet::default(), HashSet::new());
     let following = Following { ignored: None, partial: &partial, is_locked: false, deadline: None };
     let tip = nodes[3].commit;
     let start = [Start { commit: tip, keep: Keep::ALL, required_by: Some("a ref".into()) }];

@@ -255,10 +255,14 @@ def wait_until(happened: Callable[[], bool]) -> None:
 @contextmanager
 def locked(path: Path, *, wait: bool = False) -> Iterator[None]:
     """Holds a lock file exclusively, as libostree does."""
-    with path.open("ab") as lock:
-        command = fcntl.F_OFD_SETLKW if wait else fcntl.F_OFD_SETLK
-        fcntl.fcntl(lock, command, struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
-        yield
+    command = fcntl.F_OFD_SETLKW if wait else fcntl.F_OFD_SETLK
+    while True:
+        with path.open("ab") as lock:
+            fcntl.fcntl(lock, command, struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
+            # Whoever releases a sysroot's lock removes the file: then it is another one by now.
+            if path.exists() and os.path.samestat(os.fstat(lock.fileno()), path.stat()):
+                yield
+                return
 
 
 def object_names(repo: Path) -> frozenset[str]:
