@@ -175,8 +175,7 @@ def test_prune_json_has_the_reports_fields(repo: Path) -> None:
     report = ostree_sweep.prune(repo, refs_only=True, dry_run=True).to_dict()
 
     assert list(data) == fields(PruneReport)
-    measured = ("duration_s", "exclusive_lock_longest_s", "exclusive_lock_total_s")
-    for name in measured:
+    for name in [name for name in data if name.endswith("_s")]:
         del data[name], report[name]
     assert data == report
 
