@@ -1,6 +1,6 @@
 #!/bin/bash
-# With 2022.7 a pull by a static delta loads most of the delta's objects as well, one by one: it costs more than
-# without. And a mirror in archive mode never uses a delta at all.
+# With 2022.7 a pull by a static delta loads most of the delta's objects as well, one by one, which can cost more
+# than a pull without deltas. And a mirror in archive mode never uses a delta at all.
 #
 # Software: ostree 2022.7-2+deb12u1 (bookworm) for the first, 2025.2-1 (trixie) for how it should be; 2026.4-1 does
 #           the same as 2025.2.

@@ -7,10 +7,10 @@
 # Expected: a commit of a tree that is in the repository takes a few hundred bytes, so it goes through on a disk
 #           with 20 MB to spare above the limit.
 # Seen:     after 40 MB of files of 1 MB were committed, the same commit again is refused ("would be exceeded"); so
-#           is one of 6,000 files of one equal byte, with room for 5,000 blocks. With the check off both go through
-#           and the disk holds as much as before.
+#           is one of 6,000 files of one equal byte, with room for 5,000 blocks. With the check off both go through,
+#           and less than 1 MB is written.
 # Why:      the budget is charged as a file comes in; whether its object is there turns out when its checksum is
-#           known. A device that is short of room can so not even repeat a commit.
+#           known. So a device that is short of room can not even repeat a commit.
 set -euo pipefail
 # shellcheck source=findings/support/debian.sh
 . "$(dirname "$0")/support/debian.sh"

@@ -1,6 +1,6 @@
 #!/bin/bash
-# On ext4 a tree with many equal files can't be checked out by hard links only; without -H the rest become copies
-# that nobody announces.
+# On ext4 a tree with many equal files can't be checked out by hard links only; without -H the rest silently become
+# copies.
 #
 # Software: ostree 2022.7-2+deb12u1 (bookworm) and 2025.2-1 (trixie), ext4; 2026.4-1 does the same.
 # Expected: `ostree checkout --require-hardlinks` fails only where links aren't possible at all, as across file

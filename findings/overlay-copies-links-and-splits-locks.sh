@@ -4,8 +4,8 @@
 #
 # Software: ostree 2022.7-2+deb12u1 (bookworm) and 2025.2-1 (trixie) on the kernel's overlayfs; 2026.4-1 does the
 #           same.
-# Expected: `ostree checkout --require-hardlinks` takes next to no space, "20.0 MB freed" are, and whoever holds the
-#           exclusive lock of the repository is alone with it.
+# Expected: `ostree checkout --require-hardlinks` takes next to no space, "20.0 MB freed" are, and the process that
+#           holds the exclusive lock of the repository has it to itself.
 # Seen:     with the repository in the lower layer, the checkout of a file of 20 MB adds 20 MB to the upper one,
 #           link count 2. The prune of another such file says it freed that, and df shows no byte more. While a
 #           process that sees the lower directory holds the exclusive lock, a prune through the overlay takes the

@@ -5,9 +5,8 @@
 # Software: ostree 2022.7-2+deb12u1 (bookworm) and 2025.2-1 (trixie); 2026.4-1 does the same.
 # Expected: without --refs-only every commit in the repository is kept (as a plain `ostree prune` does); a rule to
 #           keep more keeps more. So a commit made a second ago stays.
-# Seen:     each of the three options turns the run into one of refs only: the orphan is deleted, exit 0. What is
-#           lost so: commits that a builder made with --orphan, to be given a ref after its tests, and rejected ones
-#           kept for a look.
+# Seen:     each of the three options turns the run into one of refs only: the orphan is deleted, exit 0. That loses
+#           commits that a builder made with --orphan, to be given a ref after their tests.
 # Why:      with any of these options the command takes another way through the code, which starts from the refs.
 set -euo pipefail
 # shellcheck source=findings/support/debian.sh

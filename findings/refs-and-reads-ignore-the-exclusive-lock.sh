@@ -3,8 +3,8 @@
 # it go on, and even `ostree fsck --delete` runs.
 #
 # Software: ostree 2022.7-2+deb12u1 (bookworm) and 2025.2-1 (trixie); 2026.4-1 does the same.
-# Expected: whoever has the exclusive lock, as a prune does, is alone: what reads takes the shared lock, what writes
-#           waits.
+# Expected: a process that holds the exclusive lock, as a prune does, has the repository to itself: readers take the
+#           shared lock, writers wait.
 # Seen:     `ostree commit`, `pull` into the repository, `reset`, `summary --update` and `static-delta reindex`
 #           wait. `refs --create` and `--delete`, `checkout`, `export`, `pull-local` and `pull` of a file:// URL
 #           from it, `static-delta generate` and `delete`, `fsck` and `fsck --delete` don't ask. So a ref can be

@@ -6,8 +6,8 @@
 #           as `ostree admin pin` of a staged deployment is refused.
 # Seen:     the staged deployment is gone from `ostree admin status`, exit 0, without a word: at the shutdown
 #           nothing is finalized. `ostree admin pin` of another deployment keeps it.
-# Why:      whoever writes the list of deployments drops the staged one if it is not in the list; this command
-#           writes the list without it.
+# Why:      writing the list of deployments drops the staged one unless the list has it, and this command writes a
+#           list without it.
 set -euo pipefail
 # shellcheck source=findings/support/debian.sh
 . "$(dirname "$0")/support/debian.sh"

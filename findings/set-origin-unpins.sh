@@ -1,5 +1,5 @@
 #!/bin/bash
-# `ostree admin set-origin` takes a deployment's pin away, without a word.
+# `ostree admin set-origin` unpins the deployment, silently.
 #
 # Software: ostree 2022.7-2+deb12u1 (bookworm) and 2025.2-1 (trixie); 2026.4-1 does the same.
 # Expected: the command changes where updates come from. A pin, which says that no update may remove the deployment,

@@ -3,7 +3,7 @@
 # can't see them.
 #
 # Software: ostree 2022.7-2+deb12u1 (bookworm) and 2025.2-1 (trixie); 2026.4-1 does the same.
-# Expected: /etc is merged in three ways, so local changes survive: content, mode and owner do.
+# Expected: /etc is merged in three ways, so local changes survive: content and mode do.
 # Seen:     `setfacl` on a file of the default configuration is no change to config-diff, and the file of the next
 #           deployment has no ACL: the service user who could read it can't after the reboot. In a file with another
 #           change (here: its content) the ACL stays. So do new files with theirs.

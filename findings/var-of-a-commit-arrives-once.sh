@@ -8,8 +8,8 @@
 # Seen:     2025.2 copies the first version's /var into the stateroot's, and the second's is passed over, new files
 #           included. What the stateroot deletes stays deleted. All of it is checked out with each deployment as
 #           well, where a mount hides it, and `ostree admin status` of a system says nothing of it.
-# Why:      since 2024.3 /var is filled when it is empty, as a container's volume is; whoever tests by a fresh
-#           installation does not see what an updated machine lacks.
+# Why:      since 2024.3 /var is filled when it is empty, as a container's volume is. A test with a fresh
+#           installation does not show what an updated machine lacks.
 set -euo pipefail
 # shellcheck source=findings/support/debian.sh
 . "$(dirname "$0")/support/debian.sh"

@@ -120,3 +120,9 @@ def test_reference_has_every_public_name(tmp_path: Path) -> None:
     page = (tmp_path / "docs" / "ostree_sweep.html").read_text(encoding="utf-8")
     assert all(f'id="{name}"' in page for name in ostree_sweep.__all__ if name != "aio")
     assert (tmp_path / "docs" / "ostree_sweep" / "aio.html").exists()
+
+
+def test_every_finding_is_in_the_table_of_surprises() -> None:
+    surprises = (PROJECT / "docs" / "surprises.md").read_text(encoding="utf-8")
+    findings = {f"../findings/{path.name}" for path in PROJECT.glob("findings/*.sh")}
+    assert {link for link in _LINK.findall(surprises) if link.endswith(".sh")} == findings
