@@ -18,16 +18,17 @@ debian() {
     # The mirror that this host's apt knows.
     site=$(apt-get indextargets --format "\$(SITE)" | grep -m1 '/debian/\?$')
     mkdir -p "$apt"/{lists,archives}/partial "$root"/{dev,proc,sys,tmp,usr/{bin,lib,lib64,sbin},work}
+    : >"$apt/status"
     echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $site $suite main" >"$apt/sources.list"
     local options=(
         -qq -o APT::Sandbox::User=root -o APT::Install-Recommends=false -o Acquire::Languages=none
         -o Acquire::IndexTargets::deb::Contents-deb::DefaultEnabled=false
         -o Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false
-        -o Dir::State::lists="$apt/lists" -o Dir::State::status=/dev/null -o Dir::Cache="$apt"
+        -o Dir::State::lists="$apt/lists" -o Dir::State::status="$apt/status" -o Dir::Cache="$apt"
         -o Dir::Etc::sourcelist="$apt/sources.list" -o Dir::Etc::sourceparts=/dev/null
     )
     apt-get "${options[@]}" update
-    apt-get "${options[@]}" --download-only install "$@" bash coreutils findutils grep sed util-linux >/dev/null
+    apt-get "${options[@]}" --download-only install "$@" bash coreutils findutils grep sed util-linux mount >/dev/null
     # Unpacked only: no package's script runs. Directories that are links into /usr stay links.
     ln -s usr/{bin,lib,lib64,sbin} "$root"
     local package
