@@ -13,6 +13,9 @@ BIN = .venv/bin
 SOURCES = Cargo.toml Cargo.lock pyproject.toml $(shell find src -name '*.rs')
 NIGHTLY = nightly
 CARGO_FUZZ = 0.13.1
+CARGO_MUTANTS = 27.1.0
+# Options of cargo-mutants: `--file src/mark/roots.rs`, or `--in-diff FILE` for what a diff changes.
+MUTANTS =
 FUZZ_SECONDS = 60
 MINUTES = 30
 SEED = 1
@@ -130,6 +133,13 @@ fuzz: deps ## give each reader what a fuzzer makes up, for FUZZ_SECONDS each
 			-max_total_time=$(FUZZ_SECONDS) -max_len=65536 -timeout=10 -rss_limit_mb=512 -malloc_limit_mb=64 \
 			|| exit; \
 	done
+
+# A whole run takes a day: some 1,800 mutants, each of which is built and tested.
+mutants: deps ## break the code in each way that cargo-mutants knows, and name what no test notices
+	cargo mutants --version 2>/dev/null | grep -qF 'cargo-mutants $(CARGO_MUTANTS)' || \
+		cargo install cargo-mutants --locked --version $(CARGO_MUTANTS)
+	cargo mutants --output target $(MUTANTS) -- --lib || test $$? -eq 2 -o $$? -eq 3
+	$(PYTHON) tests/mutants/check.py target tests/mutants/survivors.txt
 
 lint: build ## check format, lints and types
 	cargo fmt --check

@@ -44,3 +44,6 @@ fn is_wanted_link(repo: &Repo, live: &LiveSet, link: ObjectName) -> std::io::Res
         Err(error) => Err(error.into()),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -65,3 +65,23 @@ fn a_commit_is_whole_if_all_of_its_directories_were_there() {
         }
     }
 }
+
+#[test]
+fn each_dropped_commit_accounts_for_what_it_alone_and_what_others_reach_too() {
+    let files = repo_with_garbage(5);
+    let plan = plan_of(&files);
+    let candidates = planned(&plan);
+    let reached: Vec<_> =
+        plan.header.dropped.iter().map(|dropped| reached(&files, dropped.commit, &candidates)).collect();
+    for (index, dropped) in plan.header.dropped.iter().enumerate() {
+        let (mut alone, mut shared) = (Total::default(), Total::default());
+        for object in &reached[index] {
+            let others = reached.iter().enumerate().filter(|(other, _)| *other != index);
+            let is_shared = others.into_iter().any(|(_, others)| others.contains(object));
+            let size = files.file_of(*object).symlink_metadata().unwrap().len();
+            if is_shared { &mut shared } else { &mut alone }.add(size);
+        }
+        assert_eq!((dropped.alone, dropped.shared), (alone, shared));
+        assert!(alone.objects > 0 && shared.objects > 0);
+    }
+}
