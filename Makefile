@@ -14,7 +14,7 @@ SOURCES = Cargo.toml Cargo.lock pyproject.toml $(shell find src -name '*.rs')
 NIGHTLY = nightly
 CARGO_FUZZ = 0.13.1
 CARGO_MUTANTS = 27.1.0
-# Options of cargo-mutants: `--file src/mark/roots.rs`, or `--in-diff FILE` for what a diff changes.
+# Options of cargo-mutants: `--re src/mark/roots`, or `--in-diff FILE` for what a diff changes.
 MUTANTS =
 FUZZ_SECONDS = 60
 MINUTES = 30

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
 from typing import TYPE_CHECKING
 
 import pytest
 
+from support.crash import LONG
 from support.repositories import MODES, build_upstream
+from support.time_limit import time_limit
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -15,6 +18,25 @@ if TYPE_CHECKING:
     from support.repositories import Repository
 
 IN_CI = os.environ.get("CI") == "true"
+
+# More than any test takes on a busy machine.
+LIMIT_S = 14_400 if LONG else 600
+
+
+def pytest_configure() -> None:
+    """Processes that tests start must not ignore SIGINT, as those do that a shell runs in the background."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(
+    item: pytest.Item,
+    nextitem: pytest.Item | None,  # noqa: ARG001 - pluggy passes arguments by name
+) -> Generator[None, object, object]:
+    """A test that takes longer than its limit fails, fixtures included; `time_limit` sets another one."""
+    marker = item.get_closest_marker("time_limit")
+    with time_limit(marker.args[0] if marker else LIMIT_S):
+        return (yield)
 
 
 @pytest.hookimpl(wrapper=True)

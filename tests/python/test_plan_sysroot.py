@@ -24,7 +24,7 @@ _TRACE = "/var/trace"
 TRACED = f"strace -f -qq -o {_TRACE} -e trace=open,openat,openat2,mmap"
 
 STAGE = f"ostree admin deploy --stage {BRANCH}"
-PLAN = f"{COMMAND} plan"
+PLAN = f"{COMMAND} plan --impact=full"
 FINALIZE = "ostree admin finalize-staged"
 STAMP = f"{COMMAND} stamp"
 APPLY = f"{TRACED} {COMMAND} apply --json"
@@ -295,6 +295,27 @@ def test_a_plan_tells_what_each_deployment_accounts_for(place: Path) -> None:
     assert sysroot.objects() == before
     status = json.loads(output(COMMAND, "status", "--json", f"--sysroot={sysroot.path}"))
     assert status["plan"]["objects"] == told["objects"] > 0
+
+
+def test_a_plan_drops_what_finalization_drops(place: Path) -> None:
+    """What is pinned, booted, or another stateroot's is on no plan; what is on it is what goes."""
+    sysroot = Sysroot.create(place / "sysroot", "os", "other")
+    other = sysroot.deploy(1, stateroot="other", branch="other/stable")
+    sysroot.ostree("refs", "--delete", "other/stable")
+    pinned = sysroot.deploy(1)
+    dropped = sysroot.deploy(2)
+    listed = [line for line in sysroot.admin("status").splitlines() if re.search(r"[0-9a-f]{64}\.\d", line)]
+    (index,) = (number for number, line in enumerate(listed) if pinned in line)
+    sysroot.admin("pin", f"{index}")
+    booted = sysroot.update(dropped, 3)
+    newer = sysroot.commit(4)
+    told = json.loads(sysroot.boot(booted, f"{STAGE} >&2; {PLAN} --json; {FINALIZE} >&2; {STAMP} >&2").stdout)
+    assert [commit["commit"] for commit in told["dropped"]] == [dropped]
+    before = sysroot.objects()
+    report = json.loads(sysroot.boot(newer, COMMAND, "apply", "--json").stdout)
+    assert report["objects_pruned"] == told["objects"] == len(before - sysroot.objects())
+    for checksum in (pinned, other, booted, newer):
+        assert sysroot.objects_of(checksum) <= sysroot.objects()
 
 
 def test_a_read_only_sysroot_keeps_its_plan(place: Path) -> None:
