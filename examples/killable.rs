@@ -36,6 +36,7 @@ fn main() -> ExitCode {
                 max_freed: None,
                 observer: None,
                 plan: None,
+                own_plans: &[],
             };
             cleanup(sysroot, &options, &control).map(|_| ())
         }

@@ -215,6 +215,7 @@ def cleanup(
     *,
     plan: Plan | None,
     must_cover: bool,
+    own_plans: list[str],
     container_layers: bool,
     max_freed: int | None,
     dry_run: bool,

@@ -470,6 +470,8 @@ def _clean_up(
         sysroot,
         plan=plan,
         must_cover=must_cover,
+        # One that can't be read misleads nobody.
+        own_plans=list(PlanPlaces(sysroot).paths) if plan_refused is None else [],
         container_layers=container_layers,
         max_freed=max_freed,
         dry_run=dry_run,

@@ -15,10 +15,11 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use rustix::fs::{openat, Mode, OFlags, CWD};
+use rustix::fs::{fsync, openat, unlinkat, AtFlags, Mode, OFlags, CWD};
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
@@ -111,19 +112,17 @@ impl Plan {
     /// Writes it to `path` durably, in place of what was there.
     pub fn write(&self, path: &Path) -> Result<()> {
         let io = |error| Error::io(path, error);
-        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let name = path.file_name().ok_or_else(|| io(std::io::ErrorKind::IsADirectory.into()))?;
         let mut bytes = Vec::with_capacity(self.entries.len() * Entry::LEN);
         self.encode(&mut bytes).map_err(io)?;
         let checksum = Sha256::digest(&bytes);
         bytes.extend_from_slice(&checksum);
-        let directory = openat(CWD, parent, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-            .map_err(|error| Error::io(parent, error))?;
+        let directory = open_parent(path)?;
         // Others may be at the same.
         let mut scratch = name.to_owned();
         scratch.push(format!(".{}", std::process::id()));
         replace(&directory, name, &scratch, Mode::from_raw_mode(0o644), &bytes, |_| Ok(())).map_err(io)?;
-        rustix::fs::fsync(&directory).map_err(|error| Error::io(parent, error))
+        fsync(&directory).map_err(|error| io(error.into()))
     }
 
     fn encode(&self, out: &mut impl Write) -> std::io::Result<()> {
@@ -201,6 +200,26 @@ impl Plan {
         }
         Ok(plan)
     }
+}
+
+/// Removes plans durably, as far as they are there.
+#[allow(clippy::disallowed_methods)] // Outside of a repository.
+pub(crate) fn discard(paths: &[PathBuf]) -> Result<()> {
+    for path in paths {
+        let io = |error| Error::io(path, error);
+        match unlinkat(CWD, path, AtFlags::empty()) {
+            Ok(()) => fsync(open_parent(path)?).map_err(io)?,
+            Err(Errno::NOENT) => {}
+            Err(error) => return Err(io(error)),
+        }
+    }
+    Ok(())
+}
+
+fn open_parent(path: &Path) -> Result<OwnedFd> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    openat(CWD, parent, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        .map_err(|error| Error::io(parent, error))
 }
 
 /// Takes what tells a plan of this version from anything else.

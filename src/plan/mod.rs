@@ -21,6 +21,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::file::discard;
 pub(crate) use self::identity::Identity;
 pub use self::make::plan;
 pub(crate) use self::make::{make, PlanOptions};

@@ -191,13 +191,14 @@ mod _core {
     }
 
     #[pyfunction]
-    #[pyo3(signature = (sysroot, *, plan, must_cover, container_layers, max_freed, dry_run, effort, callbacks))]
+    #[pyo3(signature = (sysroot, *, plan, must_cover, own_plans, container_layers, max_freed, dry_run, effort, callbacks))]
     #[allow(clippy::too_many_arguments)]
     fn cleanup(
         py: Python,
         sysroot: PathBuf,
         plan: Option<Bound<Plan>>,
         must_cover: bool,
+        own_plans: Vec<PathBuf>,
         container_layers: bool,
         max_freed: Option<u64>,
         dry_run: bool,
@@ -206,7 +207,9 @@ mod _core {
     ) -> PyResult<PruneDict> {
         let plan = plan.as_ref().map(|plan| PlanUse { plan: &plan.get().0, must_cover });
         let report = supervise(py, &callbacks, &effort.parse()?, |effort, control, observer| {
-            let options = CleanupOptions { dry_run, effort, max_freed, observer, container_layers, plan };
+            let own_plans = &own_plans;
+            let options =
+                CleanupOptions { dry_run, effort, max_freed, observer, container_layers, plan, own_plans };
             crate::sysroot::cleanup(&sysroot, &options, control)
         })?;
         Ok(report.into())

@@ -13,6 +13,7 @@ use crate::effort::Effort;
 use crate::error::{Error, Result};
 use crate::mark::retention::{Keep, Retention};
 use crate::pace::sync_file_system;
+use crate::plan;
 use crate::prune::{lock_both, prune_within, PlanUse, PruneOptions, Surroundings};
 use crate::pruned::Observer;
 use crate::repo::config::LockTimeout;
@@ -36,6 +37,9 @@ pub struct CleanupOptions<'a> {
     pub container_layers: bool,
     /// Delete by this plan. One that must cover all and does not is not used.
     pub plan: Option<PlanUse<'a>>,
+    /// The plans that the sysroot keeps. They are removed before a crawl deletes anything: where it is cut off, objects
+    /// are left whose commit is gone, and a plan that knows nothing of them would seem to cover all.
+    pub own_plans: &'a [PathBuf],
 }
 
 /// Cleans up the sysroot at `path`, as `ostree admin cleanup` does.
@@ -254,7 +258,7 @@ fn still_full() -> PruneReport {
 
 /// Prunes the repository: by the plan, if there is one that will do.
 fn prune(owner: &mut Owner, repo: &Repo, options: &CleanupOptions, control: &Control) -> Result<PruneReport> {
-    let CleanupOptions { dry_run, effort, max_freed, observer, plan, .. } = *options;
+    let CleanupOptions { dry_run, effort, max_freed, observer, plan, own_plans, .. } = *options;
     let options = PruneOptions {
         retention: &Retention::refs(Keep::ALONE),
         dry_run,
@@ -264,13 +268,18 @@ fn prune(owner: &mut Owner, repo: &Repo, options: &CleanupOptions, control: &Con
         observer,
         plan,
     };
-    match prune_within(repo, owner, &options, control) {
-        Err(Error::StalePlan(reason)) if plan.is_some_and(|plan| plan.must_cover) => {
-            let report = prune_within(repo, owner, &PruneOptions { plan: None, ..options }, control)?;
-            Ok(PruneReport { plan_refused: Some(reason), ..report })
+    let mut plan_refused = None;
+    if let Some(plan) = plan {
+        match prune_within(repo, owner, &options, control) {
+            Err(Error::StalePlan(reason)) if plan.must_cover => plan_refused = Some(reason),
+            other => return other,
         }
-        other => other,
     }
+    if !dry_run {
+        plan::discard(own_plans)?;
+    }
+    let report = prune_within(repo, owner, &PruneOptions { plan: None, ..options }, control)?;
+    Ok(PruneReport { plan_refused, ..report })
 }
 
 /// Makes the cleanup outlast a power cut: whoever removes the stamp then must be sure that nothing comes back without

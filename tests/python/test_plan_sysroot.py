@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import re
+import signal
+import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -328,3 +330,23 @@ def test_a_read_only_sysroot_keeps_its_plan(place: Path) -> None:
     sysroot.boot(booted, f"{STAGE}; {read_only}; {PLAN}; ! touch /sysroot/x 2>&1; {FINALIZE}; {STAMP}")
     report = assert_plan_does_what_ostree_does(sysroot, newer, f"{read_only}; {CLEANUP}")
     assert report["objects_pruned"] > 0
+
+
+@pytest.mark.parametrize("command", ["cleanup --auto", "cleanup"])
+def test_a_plan_is_gone_before_a_crawl_deletes(place: Path, command: str) -> None:
+    """Cut off, a crawl leaves objects of a commit that is gone: the plan would seem to cover all."""
+    sysroot, _ = plain(place)
+    sysroot.commit(9, "dead")
+    sysroot.ostree("refs", "--delete", "dead")
+    reference = sysroot.copy(place / "reference")
+    reference.admin("cleanup")
+    before = sysroot.objects()
+    kill = ["-e", "trace=unlinkat", "-e", "inject=unlinkat:signal=KILL:when=60"]
+    words = [*command.split(), "--impact=full", "--jobs=1", f"--sysroot={sysroot.path}"]
+    killed = subprocess.run(["strace", "-f", "-qq", "-o", "/dev/null", *kill, COMMAND, *words], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert len(before - sysroot.objects()) > 1
+
+    output(COMMAND, "cleanup", "--auto", "--impact=full", f"--sysroot={sysroot.path}")
+    assert sysroot.objects() == reference.objects()
+    assert not sysroot.stamp.exists()

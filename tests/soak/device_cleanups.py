@@ -20,14 +20,16 @@ _BUSY = 75
 
 def cleanup(device: Device) -> None:
     """A cleanup in peace."""
-    options = [device.dice.choice(("--impact=full", "--impact=balanced", "--impact=idle"))]
-    options += device.dice.choice(([], ["--jobs=1"], ["--lock-slice=0.005"], ["--auto"]))
+    options = device.dice.choice(([], ["--jobs=1"], ["--lock-slice=0.005"], ["--auto"]))
     if "--auto" in options:
         device.stamp()
     if device.dice.random() < 0.5:
+        # Booted by the stand-in, an idle run can't tell the device's disk from a busy machine, and waits.
+        options.append(device.dice.choice(("--impact=full", "--impact=balanced")))
         expected = device.reference(lambda copy: device.boot("ostree admin cleanup", sysroot=copy))
         device.cleaned(device.boot(*device.command(*options, sysroot=False)), expected)
     else:
+        options.append(device.dice.choice(("--impact=full", "--impact=balanced", "--impact=idle")))
         expected = device.reference(lambda copy: copy.admin("cleanup"))
         device.cleaned(run(*device.command(*options)), expected)
 
@@ -57,8 +59,6 @@ def terminated_cleanup(device: Device) -> None:
 
 
 def _disturbed(device: Device, name: str) -> None:
-    # A plan that is older than the commit would be taken for complete once the commit alone is gone.
-    (device.sysroot.path / "ostree" / "sweep.plan").unlink(missing_ok=True)
     device.orphan()
     device.stamp()
     expected = device.reference(lambda copy: copy.admin("cleanup"))
@@ -148,6 +148,23 @@ def cleanup_with_a_mount(device: Device) -> None:
         device.cleaned(run(*device.command("--auto", "--impact=full")), expected)
 
 
+def cleanup_without_boot(device: Device) -> None:
+    """/boot is not mounted: a cleanup is refused, and nothing is gone when it is back."""
+    device.stamp()
+    boot = device.sysroot.path / "boot"
+    before = device.sysroot.state()
+    boot.rename(boot.with_name("away"))
+    boot.mkdir()
+    done = run(*device.command("--auto", "--impact=full"))
+    subprocess.run(["rm", "-rf", boot], check=True)
+    boot.with_name("away").rename(boot)
+    if not device.control:
+        if done.returncode != 1:
+            device.diary.differs("exit status", f"without /boot: {done}")
+        if device.sysroot.state() != before:
+            device.diary.lost("without /boot", done)
+
+
 # How often each step comes in a deck of them.
 CLEANUPS: dict[Callable[[Device], None], int] = {
     cleanup: 3,
@@ -158,4 +175,5 @@ CLEANUPS: dict[Callable[[Device], None], int] = {
     two_cleanups: 1,
     cleanup_on_a_full_disk: 1,
     cleanup_with_a_mount: 1,
+    cleanup_without_boot: 1,
 }

@@ -20,7 +20,7 @@ def update(device: Device) -> None:
     device.commit(BRANCH)
     script = [STAGE]
     if not device.control:
-        script += device.dice.choice(([], [f"{COMMAND} plan"]))
+        script += device.dice.choice(([], [f"{COMMAND} plan --impact=full"]))
     script.append(FINALIZE)
     if not device.control and device.dice.random() < 0.7:
         script.append(f"{COMMAND} stamp")
@@ -42,7 +42,8 @@ def update_applied_at_shutdown(device: Device) -> None:
     else:
         device.expect(
             device.boot(
-                f"{STAGE}; {COMMAND} plan; {FINALIZE}; {COMMAND} stamp; {COMMAND} apply --time-budget=60 >&2"
+                f"{STAGE}; {COMMAND} plan --impact=full; {FINALIZE}\n"
+                f"{COMMAND} stamp; {COMMAND} apply --impact=full >&2"
             ),
         )
         # A plan that covers not all leaves the stamp.

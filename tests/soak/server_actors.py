@@ -236,8 +236,9 @@ class Pruner:
     def _run(self, *command: object, ends: tuple[int, ...] = (0, _BUSY)) -> None:
         done = run(*command)
         self._server.diary.note(f"  {done.stdout.splitlines()[-1:]}")
-        busy = "Locking repo" in done.stderr
-        if done.returncode not in ends and not busy:
+        # A lock that `ostree` can't have, a branch that its publisher has just dropped.
+        refused = "Locking repo" in done.stderr or "Refspec" in done.stderr
+        if done.returncode not in ends and not refused:
             self._server.diary.differs("exit status", f"{done}")
 
     def _tool(self) -> object:
