@@ -211,7 +211,8 @@ impl Control {
     }
 
     pub(crate) fn freed(&self, bytes: u64) {
-        self.bytes_freed.fetch_add(bytes, Ordering::Relaxed);
+        let add = |sum: u64| Some(sum.saturating_add(bytes));
+        let _ = self.bytes_freed.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
     }
 
     /// Sleeps for `time`, or until the run is cancelled.

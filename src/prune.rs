@@ -33,7 +33,7 @@ use crate::repo::waiters::Waiters;
 use crate::repo::Repo;
 use crate::report::PruneReport;
 use crate::sweep::objects::{Context, Gone, Notice, Pass};
-use crate::sweep::{commits, leftovers};
+use crate::sweep::{caches, commits, leftovers};
 use crate::workers::contain_panic;
 
 /// How often, and after what time, a run that only reads looks again for objects that a writer may be moving into place.
@@ -190,6 +190,7 @@ pub(crate) fn prune_within(
             given_back: 0,
             behind: &behind,
             durable: false,
+        cached: Vec::new(),
             report: PruneReport { dry_run, by_plan: plan.is_some(), ..PruneReport::default() },
         };
         let result = contain_panic(|| {
@@ -293,6 +294,8 @@ struct Run<'a> {
     behind: &'a OnceLock<Behind>,
     /// Whether it had its barrier.
     durable: bool,
+    /// Commits that were not live, and of which flatpak keeps something.
+    cached: Vec<Checksum>,
     report: PruneReport,
 }
 
@@ -329,13 +332,15 @@ impl Run<'_> {
         control.enter(Phase::Sweep, DIRECTORIES as u64);
         let pass = if self.commit_only { Pass::over_commits() } else { Pass::over_all() };
         let result = pass.tell(self.context, self.mark.live());
+        if !self.commit_only {
+            self.cached = pass.take_cached();
+        }
         self.report.merge(pass.finish().0);
         result?;
+        caches::remove_orphans(&mut self.cached, self.context, self.mark.live(), &mut self.report, None)?;
         let mut deltas = leftovers::Deltas::list(self.context, &mut self.report)?;
         deltas.run(self.context, self.mark.live(), &mut self.report, None)?;
-        if self.context.observer.is_some() {
-            leftovers::prune_summaries(self.context, &mut self.report)?;
-        }
+        leftovers::prune_summaries(self.context, &mut self.report)?;
         Ok(Outcome::Done)
     }
 
@@ -498,7 +503,9 @@ impl Run<'_> {
             }
             Stage::Deltas(deltas) => {
                 let Some(deltas) = deltas else { return Ok(()) };
-                deltas.run(context, self.mark.live(), &mut self.report, Some(deadline))?;
+                let (live, later) = (self.mark.live(), Some(deadline));
+                deltas.run(context, live, &mut self.report, later)?;
+                caches::remove_orphans(&mut self.cached, context, live, &mut self.report, later)?;
                 if deltas.is_done() {
                     leftovers::prune_summaries(context, &mut self.report)?;
                 }
@@ -538,6 +545,7 @@ impl Run<'_> {
                 Stage::Deltas(None)
             }
             Stage::Trees(pass) if pass.remaining() == 0 => {
+                self.cached = pass.take_cached();
                 let (report, directories) = pass.finish();
                 self.report.merge(report);
                 control.enter(Phase::Sweep, directories.len() as u64);
@@ -547,7 +555,7 @@ impl Run<'_> {
                 self.report.merge(pass.finish().0);
                 Stage::Deltas(None)
             }
-            Stage::Deltas(Some(deltas)) if deltas.is_done() => Stage::Done,
+            Stage::Deltas(Some(deltas)) if deltas.is_done() && self.cached.is_empty() => Stage::Done,
             unfinished => unfinished,
         };
     }

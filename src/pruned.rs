@@ -30,6 +30,8 @@ pub enum Item {
     DeltaIndex(PathBuf),
     /// A remote's cached summary.
     Summary(PathBuf),
+    /// What flatpak keeps of a commit, `CHECKSUM.commitmeta2`.
+    Cache(PathBuf),
 }
 
 impl Item {
@@ -40,6 +42,7 @@ impl Item {
             Item::Delta(_) => "static-delta",
             Item::DeltaIndex(_) => "delta-index",
             Item::Summary(_) => "summary",
+            Item::Cache(_) => "commitmeta2",
         }
     }
 }
@@ -48,7 +51,9 @@ impl fmt::Display for Item {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Item::Object(object) => object.fmt(f),
-            Item::Delta(path) | Item::DeltaIndex(path) | Item::Summary(path) => path.display().fmt(f),
+            Item::Delta(path) | Item::DeltaIndex(path) | Item::Summary(path) | Item::Cache(path) => {
+                path.display().fmt(f)
+            }
         }
     }
 }

@@ -102,6 +102,8 @@ pub struct PruneReport {
     pub deltas_pruned: u64,
     /// Indexes of static deltas removed because the commit they lead to is gone.
     pub delta_indexes_pruned: u64,
+    /// Other files that belonged to commits and remotes that are gone: flatpak's `.commitmeta2`, cached summaries.
+    pub leftovers_pruned: u64,
     /// Checkouts of deployments that are no more, removed by a sysroot's cleanup: `STATEROOT/CHECKSUM.SERIAL`.
     pub deployments_removed: Vec<String>,
     /// Digests of container layers whose refs were removed, for no image and no deployment needs them.
@@ -122,6 +124,14 @@ pub struct PruneReport {
     pub duration: Duration,
 }
 
+impl Tally {
+    /// Counts a deleted object of so many bytes. Anybody can make sparse files of any size: sums stop at the largest number.
+    pub(crate) fn add_pruned(&mut self, bytes: u64) {
+        self.pruned += 1;
+        self.bytes_freed = self.bytes_freed.saturating_add(bytes);
+    }
+}
+
 impl PruneReport {
     /// All objects listed.
     pub fn objects_total(&self) -> u64 {
@@ -135,7 +145,7 @@ impl PruneReport {
 
     /// Bytes freed; see [`Tally::bytes_freed`].
     pub fn bytes_freed(&self) -> u64 {
-        self.by_type.values().map(|t| t.bytes_freed).sum()
+        self.by_type.values().fold(0, |sum, t| sum.saturating_add(t.bytes_freed))
     }
 
     pub(crate) fn tally(&mut self, kind: ObjectType) -> &mut Tally {
@@ -148,10 +158,11 @@ impl PruneReport {
             let tally = next.tally(kind);
             tally.total = before.total.max(tally.total + before.pruned);
             tally.pruned += before.pruned;
-            tally.bytes_freed += before.bytes_freed;
+            tally.bytes_freed = tally.bytes_freed.saturating_add(before.bytes_freed);
         }
         next.deltas_pruned += self.deltas_pruned;
         next.delta_indexes_pruned += self.delta_indexes_pruned;
+        next.leftovers_pruned += self.leftovers_pruned;
         next.failures.extend(self.failures);
         next.warnings.splice(0..0, self.warnings);
         next.by_plan |= self.by_plan;
@@ -166,10 +177,11 @@ impl PruneReport {
             let mine = self.tally(kind);
             mine.total += tally.total;
             mine.pruned += tally.pruned;
-            mine.bytes_freed += tally.bytes_freed;
+            mine.bytes_freed = mine.bytes_freed.saturating_add(tally.bytes_freed);
         }
         self.deltas_pruned += other.deltas_pruned;
         self.delta_indexes_pruned += other.delta_indexes_pruned;
+        self.leftovers_pruned += other.leftovers_pruned;
         self.deployments_removed.extend(other.deployments_removed);
         self.failures.extend(other.failures);
         self.warnings.extend(other.warnings);

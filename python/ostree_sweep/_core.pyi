@@ -43,6 +43,7 @@ class _PruneReport(TypedDict):
     by_type: dict[str, _Tally]
     deltas_pruned: int
     delta_indexes_pruned: int
+    leftovers_pruned: int
     deployments_removed: list[str]
     container_layers_removed: list[str]
     by_plan: bool

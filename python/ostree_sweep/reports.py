@@ -58,7 +58,8 @@ class PrunedItem:
     """Something that goes, or in a dry run would go.
 
     Attributes:
-        type: a type of object, as in `PruneReport.by_type`, or "static-delta", "delta-index" or "summary".
+        type: a type of object, as in `PruneReport.by_type`, or "static-delta", "delta-index",
+            "commitmeta2" or "summary".
         name: an object's as `CHECKSUM.TYPE`, or else a path relative to the repository.
         reason: why, for people to read.
     """
@@ -81,6 +82,8 @@ class PruneReport(Data):
             "file-xattrs" and "file-xattrs-link" of mode bare-split-xattrs.
         deltas_pruned: static deltas deleted.
         delta_indexes_pruned: indexes of static deltas deleted.
+        leftovers_pruned: other files of commits and remotes that are gone: flatpak's `.commitmeta2`, cached
+            summaries.
         by_plan: what was to go came from a plan and not from a crawl; then `objects_total` are the plan's.
         plan_refused: why a plan that was there was not used; None: it was used, or there was none.
         unfinished: why something that is to go was left on purpose, as when time was over; None: nothing was.
@@ -100,6 +103,7 @@ class PruneReport(Data):
     by_type: Mapping[str, ObjectTally]
     deltas_pruned: int
     delta_indexes_pruned: int
+    leftovers_pruned: int
     by_plan: bool
     plan_refused: Optional[str]
     unfinished: Optional[str]
@@ -162,6 +166,7 @@ def not_needed() -> CleanupReport:
         by_type=FrozenDict({name: ObjectTally(0, 0, 0) for name in _OBJECT_TYPES}),
         deltas_pruned=0,
         delta_indexes_pruned=0,
+        leftovers_pruned=0,
         by_plan=False,
         plan_refused=None,
         unfinished=None,

@@ -83,7 +83,7 @@ pub struct Total {
 impl Total {
     pub(crate) fn add(&mut self, bytes: u64) {
         self.objects += 1;
-        self.bytes += bytes;
+        self.bytes = self.bytes.saturating_add(bytes);
     }
 }
 

@@ -86,7 +86,7 @@ impl Owners {
                 let dropped = &mut dropped[*member as usize];
                 let sum = if members.len() == 1 { &mut dropped.alone } else { &mut dropped.shared };
                 sum.objects += total.objects;
-                sum.bytes += total.bytes;
+                sum.bytes = sum.bytes.saturating_add(total.bytes);
             }
         }
     }

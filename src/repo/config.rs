@@ -36,8 +36,19 @@ pub enum LockTimeout {
     After(Duration),
 }
 
+impl LockTimeout {
+    /// No longer than the default, unless whoever chose it is trusted.
+    pub(crate) fn bounded(self, is_trusted: bool) -> Self {
+        match self {
+            own if is_trusted => own,
+            LockTimeout::Never => LockTimeout::After(DEFAULT_LOCK_TIME),
+            LockTimeout::After(time) => LockTimeout::After(time.min(DEFAULT_LOCK_TIME)),
+        }
+    }
+}
+
 /// libostree's default for `core.lock-timeout-secs`.
-const DEFAULT_LOCK_TIMEOUT: LockTimeout = LockTimeout::After(Duration::from_secs(300));
+const DEFAULT_LOCK_TIME: Duration = Duration::from_secs(300);
 
 /// The settings that matter to a prune.
 #[derive(Debug, Clone, PartialEq)]
@@ -82,7 +93,7 @@ impl Config {
             }
         };
         let lock_timeout = match core.integer("lock-timeout-secs")? {
-            None => DEFAULT_LOCK_TIMEOUT,
+            None => LockTimeout::After(DEFAULT_LOCK_TIME),
             Some(seconds) => u64::try_from(seconds)
                 .map_or(LockTimeout::Never, |seconds| LockTimeout::After(Duration::from_secs(seconds))),
         };
@@ -186,8 +197,19 @@ mod tests {
         assert_eq!(config.mode, Mode::Bare);
         assert_eq!(config.parent, None);
         assert!(config.locking);
-        assert_eq!(config.lock_timeout, DEFAULT_LOCK_TIMEOUT);
+        assert_eq!(config.lock_timeout, LockTimeout::After(DEFAULT_LOCK_TIME));
         assert_eq!(config.payload_link_threshold, u64::MAX);
+    }
+
+    #[test]
+    fn a_strangers_settings_make_nobody_wait_without_an_end() {
+        let after = |seconds| LockTimeout::After(Duration::from_secs(seconds));
+        for (set, bounded) in
+            [(LockTimeout::Never, after(300)), (after(1 << 40), after(300)), (after(5), after(5))]
+        {
+            assert_eq!(set.bounded(false), bounded);
+            assert_eq!(set.bounded(true), set);
+        }
     }
 
     #[test]

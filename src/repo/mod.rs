@@ -136,9 +136,18 @@ impl Repo {
         rustix::fs::accessat(&self.objects, ".", Access::WRITE_OK, AtFlags::EACCESS).is_ok()
     }
 
+    /// How long to wait for a lock, where the caller does not say: as the settings do. Those of somebody else can make
+    /// nobody wait longer than by default.
+    pub(crate) fn lock_timeout(&self) -> LockTimeout {
+        let owner = fstat(self.directory()).map_or(None, |stat| Some(stat.st_uid));
+        let is_trusted =
+            owner.is_some_and(|owner| owner == 0 || owner == rustix::process::geteuid().as_raw());
+        self.config.lock_timeout.bounded(is_trusted)
+    }
+
     /// The lock for a run that deletes.
     pub fn lock(&self, timeout: Option<LockTimeout>) -> Result<Lock> {
-        let timeout = timeout.unwrap_or(self.config.lock_timeout);
+        let timeout = timeout.unwrap_or_else(|| self.lock_timeout());
         if self.config.locking {
             Lock::open(self.directory(), &self.path, timeout)
         } else {
@@ -148,7 +157,7 @@ impl Repo {
 
     /// The lock for a run that only reads.
     pub fn lock_for_reading(&self, timeout: Option<LockTimeout>) -> Lock {
-        let timeout = timeout.unwrap_or(self.config.lock_timeout);
+        let timeout = timeout.unwrap_or_else(|| self.lock_timeout());
         if self.config.locking {
             Lock::open_read_only(self.directory(), &self.path, timeout)
         } else {

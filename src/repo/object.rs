@@ -41,6 +41,16 @@ impl Checksum {
         Some(Self(bytes.try_into().ok()?))
     }
 
+    /// Reads the part of a checksum that a file's name has in object directory `directory`.
+    pub(crate) fn from_entry(directory: u8, hex: &[u8]) -> Option<Self> {
+        let mut bytes = [directory; 32];
+        if hex.len() != HEX_LEN - 2 {
+            return None;
+        }
+        HEXLOWER.decode_mut(hex, &mut bytes[1..]).ok()?;
+        Some(Self(bytes))
+    }
+
     /// The name in its object directory of a file that belongs to it.
     pub(crate) fn file_name(&self, suffix: &str) -> String {
         let mut path = loose_path(self, suffix);
@@ -163,9 +173,7 @@ impl ObjectName {
             (b".file-xattrs-link", Mode::BareSplitXattrs) => ObjectType::FileXattrsLink,
             _ => return None,
         };
-        let mut bytes = [directory; 32];
-        HEXLOWER.decode_mut(hex, &mut bytes[1..]).ok()?;
-        Some(Self::new(Checksum(bytes), kind))
+        Checksum::from_entry(directory, hex).map(|checksum| Self::new(checksum, kind))
     }
 
     /// Reads where a payload link leads: `../XX/YYYY….file`.

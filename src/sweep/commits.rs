@@ -14,7 +14,7 @@ use rustix::io::Errno;
 
 use super::objects::{Context, Gone};
 use super::verdict::{verdict, Verdict};
-use super::{remove, tombstone, Removal, Seen};
+use super::{caches, remove, tombstone, Removal, Seen};
 use crate::error::{Error, Result};
 use crate::mark::live_set::LiveSet;
 use crate::repo::directory::Directory;
@@ -102,6 +102,7 @@ impl Sweep {
         // A full disk has no room for a tombstone until something is deleted.
         let wants_tombstone = repo.config().tombstones;
         let buried = wants_tombstone && tombstone::write(&directory, &commit).is_ok();
+        caches::remove_with(&directory, commit, context, &mut self.report);
         let outcome = remove(&directory, &commit.file_name(DETACHED), context, None)
             .and_then(|_| remove(&directory, &name, context, None));
         match outcome {
@@ -109,8 +110,7 @@ impl Sweep {
                 let size = seen.size();
                 let tally = self.report.tally(ObjectType::Commit);
                 tally.total += 1;
-                tally.pruned += 1;
-                tally.bytes_freed += size;
+                tally.add_pruned(size);
                 context.control.freed(size);
                 if let Some(observer) = context.observer {
                     observer(Gone::Object(object, &seen));

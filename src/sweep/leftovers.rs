@@ -225,6 +225,7 @@ pub(crate) fn prune_summaries(context: Context, report: &mut PruneReport) -> Res
             let path = path.join(name(entry));
             let result = if context.dry_run { Ok(()) } else { unlink(&summaries, entry.name) };
             if note(context, &path, report, result)? {
+                report.leftovers_pruned += 1;
                 tell(context, Item::Summary(path), Reason::WithoutRemote);
             }
             Ok(())

@@ -4,6 +4,7 @@
 //! that suits the file system; [`commits`] and [`leftovers`] take care of what belongs to a commit: detached metadata, partial marks, static deltas, cached
 //! summaries. [`checkout`] removes directory trees.
 
+pub(crate) mod caches;
 pub(crate) mod checkout;
 pub(crate) mod commits;
 pub(crate) mod leftovers;

@@ -14,7 +14,7 @@ use std::time::Instant;
 
 use super::order::{is_plenty, Gathered, Order, Portion};
 use super::verdict::{verdict, Verdict};
-use super::{remove, Removal, Seen};
+use super::{caches, remove, Removal, Seen};
 use crate::control::Control;
 use crate::error::Result;
 use crate::mark::live_set::LiveSet;
@@ -82,6 +82,8 @@ struct State {
     taken: Vec<u64>,
     /// Directories in which a kind of object was garbage that this pass leaves alone.
     for_later: BTreeSet<u8>,
+    /// Commits that are not live, and of which flatpak keeps something.
+    cached: Vec<Checksum>,
     /// Directories changed since the last slice.
     touched: BTreeSet<u8>,
     report: PruneReport,
@@ -171,6 +173,7 @@ impl Pass {
             portions: Vec::new(),
             taken: Vec::new(),
             for_later: BTreeSet::new(),
+            cached: Vec::new(),
             touched: BTreeSet::new(),
             report: PruneReport::default(),
         };
@@ -208,6 +211,11 @@ impl Pass {
     fn work(&self, context: Context, live: &LiveSet, crew: Crew, task: Task) -> Result<()> {
         let results = crew.at_most(self.remaining()).run(|| Sweeper::new(self, context, live, task).run());
         results.into_iter().collect()
+    }
+
+    /// The commits met that are not live, and of which flatpak keeps something.
+    pub fn take_cached(&self) -> Vec<Checksum> {
+        std::mem::take(&mut self.lock().cached)
     }
 
     /// What the pass did so far, and the directories left to a later pass.
@@ -292,6 +300,7 @@ impl<'a> Sweeper<'a> {
             return Ok(());
         };
         let (mut candidates, mut for_later, mut totals) = (Vec::new(), false, PruneReport::default());
+        let mut cached = Vec::new();
         let shard = self.live.shard(number);
         let mut consider = |object: ObjectName, inode| {
             if !(self.pass.lists)(object.kind) {
@@ -319,6 +328,8 @@ impl<'a> Sweeper<'a> {
                 |entry| {
                     if let Some(object) = ObjectName::from_entry(number, entry.name, repo.config().mode) {
                         consider(object, entry.inode);
+                    } else if let Some(commit) = caches::commit_of(number, entry.name) {
+                        cached.push(commit);
                     }
                     Ok(ControlFlow::Continue(()))
                 },
@@ -328,7 +339,9 @@ impl<'a> Sweeper<'a> {
         if self.pass.counts {
             self.report.merge(totals);
         }
+        cached.retain(|commit| !shard.contains(ObjectName::new(*commit, ObjectType::Commit)));
         let mut state = self.pass.lock();
+        state.cached.append(&mut cached);
         if for_later {
             state.for_later.insert(number);
         }
@@ -381,11 +394,13 @@ impl<'a> Sweeper<'a> {
             Ok(Removal::Done(seen)) => {
                 let size = seen.size();
                 let tally = self.report.tally(object.kind);
-                tally.pruned += 1;
-                tally.bytes_freed += size;
+                tally.add_pruned(size);
                 control.freed(size);
                 if let Some(observer) = observer {
                     observer(Gone::Object(object, &seen));
+                }
+                if object.kind == ObjectType::Commit {
+                    caches::remove_with(directory, object.checksum, self.context, &mut self.report);
                 }
                 !dry_run
             }

@@ -106,7 +106,7 @@ fn clean_sysroot(
     let path = host::sysroot(path)?;
     let repo_path = path.join("ostree/repo");
     // Before anything is removed: is it a repository that we know how to prune?
-    let timeout = effort.lock_timeout.unwrap_or(Repo::open(&repo_path)?.config().lock_timeout);
+    let timeout = effort.lock_timeout.unwrap_or(Repo::open(&repo_path)?.lock_timeout());
     let sysroot = if dry_run { None } else { Some(Sysroot::open(path)?) };
     let mut owner = Owner::open(path, sysroot, control)?;
     if !dry_run {
@@ -177,7 +177,7 @@ fn remove_leftovers(
     report: &mut PruneReport,
 ) -> Result<()> {
     control.enter(Phase::Deployments, 0);
-    let timeout = options.effort.lock_timeout.unwrap_or(repo.config().lock_timeout);
+    let timeout = options.effort.lock_timeout.unwrap_or_else(|| repo.lock_timeout());
     let mut done = leftovers::Done::default();
     let result = leftovers::remove_all(owner, timeout, &options.effort, control, &mut done);
     report.deployments_removed.extend(std::mem::take(&mut done.removed));

@@ -124,7 +124,7 @@ impl Held {
         };
         let shared = Total {
             objects: self.all.objects - self.exclusive.objects,
-            bytes: self.all.bytes - self.exclusive.bytes,
+            bytes: self.all.bytes.saturating_sub(self.exclusive.bytes),
         };
         Holder {
             kind: group.kind,
