@@ -190,7 +190,7 @@ pub(crate) fn prune_within(
             given_back: 0,
             behind: &behind,
             durable: false,
-        cached: Vec::new(),
+            cached: Vec::new(),
             report: PruneReport { dry_run, by_plan: plan.is_some(), ..PruneReport::default() },
         };
         let result = contain_panic(|| {
@@ -315,6 +315,7 @@ enum Stage {
     Trees(Pass),
     Files(Pass),
     Deltas(Option<leftovers::Deltas>),
+    Summaries,
     Done,
 }
 
@@ -358,7 +359,7 @@ impl Run<'_> {
                 self.report.merge(sweep.report);
             }
             Stage::Trees(pass) | Stage::Files(pass) => self.report.merge(pass.finish().0),
-            Stage::Commits(None) | Stage::Deltas(_) | Stage::Done => {}
+            Stage::Commits(None) | Stage::Deltas(_) | Stage::Summaries | Stage::Done => {}
         }
         result
     }
@@ -506,9 +507,10 @@ impl Run<'_> {
                 let (live, later) = (self.mark.live(), Some(deadline));
                 deltas.run(context, live, &mut self.report, later)?;
                 caches::remove_orphans(&mut self.cached, context, live, &mut self.report, later)?;
-                if deltas.is_done() {
-                    leftovers::prune_summaries(context, &mut self.report)?;
-                }
+            }
+            Stage::Summaries => {
+                leftovers::prune_summaries(context, &mut self.report)?;
+                *stage = Stage::Done;
             }
             Stage::Barrier(_) | Stage::Done => {}
         }
@@ -555,7 +557,7 @@ impl Run<'_> {
                 self.report.merge(pass.finish().0);
                 Stage::Deltas(None)
             }
-            Stage::Deltas(Some(deltas)) if deltas.is_done() && self.cached.is_empty() => Stage::Done,
+            Stage::Deltas(Some(deltas)) if deltas.is_done() && self.cached.is_empty() => Stage::Summaries,
             unfinished => unfinished,
         };
     }

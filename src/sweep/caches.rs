@@ -39,7 +39,7 @@ pub(crate) fn remove_with(
             }
         }
         Ok(Removal::Vanished | Removal::Replaced) => {}
-        Err(error) => report.failures.push(Failure { path, error: error.to_string() }),
+        Err(error) => report.failures.push(Failure { path, error: error.into() }),
     }
 }
 
