@@ -47,6 +47,8 @@ const GLANCE: Duration = Duration::from_millis(10);
 /// could keep us from deleting.
 const GIVEN_BACK: u32 = 8;
 
+const EXHAUSTED: &str = "as much was freed as was asked for";
+
 /// A plan to delete by.
 #[derive(Clone, Copy)]
 pub struct PlanUse<'a> {
@@ -203,6 +205,7 @@ pub(crate) fn prune_within(
         });
         report = if dry_run { run.report } else { report.followed_by(run.report) };
         report.warnings = run.mark.warnings().to_vec();
+        report.unfinished = report.unfinished.or(run.mark.held_back().map(ToOwned::to_owned));
         match result {
             Ok(Outcome::Done) => break Ok(()),
             Ok(Outcome::Outdated) => {}
@@ -530,7 +533,11 @@ impl Run<'_> {
                 }
             }
             Stage::Barrier(sweep) => Stage::Marks(sweep),
-            Stage::Marks(sweep) if self.commit_only => {
+            Stage::Marks(sweep) if self.commit_only || self.context.is_exhausted() => {
+                if self.context.is_exhausted() {
+                    // There may be garbage commits left, which need what they reach.
+                    self.report.unfinished = Some(EXHAUSTED.into());
+                }
                 self.report.merge(sweep.report);
                 // Those deleted are counted already.
                 self.report.tally(ObjectType::Commit).total += self.mark.commits_left() as u64;
@@ -543,7 +550,7 @@ impl Run<'_> {
             }
             Stage::Trees(pass) | Stage::Files(pass) if self.context.is_exhausted() => {
                 self.report.merge(pass.finish().0);
-                self.report.unfinished = Some("as much was freed as was asked for".into());
+                self.report.unfinished = Some(EXHAUSTED.into());
                 Stage::Deltas(None)
             }
             Stage::Trees(pass) if pass.remaining() == 0 => {

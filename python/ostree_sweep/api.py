@@ -479,6 +479,8 @@ def _clean_up(
     )
     report = run(work, cleanup_report, cancellable, progress, items)
     report = dataclasses.replace(report, plan_refused=plan_refused or report.plan_refused)
+    if dry_run and found is not None and not (report.failures or report.unfinished):
+        report = dataclasses.replace(report, stamp_removed=True)
     if not (dry_run or report.failures or report.unfinished):
         if plan_refused is None:
             PlanPlaces(sysroot).remove(known)

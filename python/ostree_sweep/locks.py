@@ -41,7 +41,8 @@ def holders(path: str) -> list[LockHolder]:
 def _kind(fdinfo: str) -> str | None:
     with open(fdinfo, encoding="utf-8") as file:
         for line in file:
-            if line.startswith("lock:"):
+            # Those of flock(2) keep nobody out who takes locks as libostree does.
+            if line.startswith("lock:") and " FLOCK " not in line:
                 return "exclusive" if " WRITE " in line else "shared"
     return None
 

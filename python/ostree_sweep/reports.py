@@ -127,7 +127,8 @@ class CleanupReport(PruneReport):
         container_layers_removed: digests of container layers whose refs were dropped, as asked for by
             `container_layers`.
         ran: False where no stamp asked for a cleanup, so that nothing was done.
-        stamp_removed: the cleanup is complete and the stamp that asked for it is gone.
+        stamp_removed: the cleanup is complete and the stamp that asked for it is gone, or in a dry run would
+            be.
     """
 
     deployments_removed: tuple[str, ...]

@@ -62,6 +62,16 @@ impl LiveSet {
         self.shard(object.checksum.directory()).contains(object)
     }
 
+    /// Number of live objects.
+    pub fn len(&self) -> usize {
+        (0..=u8::MAX).map(|directory| self.shard(directory).len()).sum()
+    }
+
+    /// Whether nothing is live.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// The live objects of one object directory, for many questions in a row.
     pub fn shard(&self, directory: u8) -> RwLockReadGuard<'_, Shard> {
         // A panic elsewhere can't leave a table half changed: `insert` either happens or does not.
@@ -74,6 +84,13 @@ impl LiveSet {
 }
 
 impl Shard {
+    fn len(&self) -> usize {
+        let Self { commits, dirtrees, dirmetas, files, xattrs, xattrs_links } = self;
+        let full: usize =
+            [commits, dirtrees, dirmetas, xattrs, xattrs_links].map(HashTable::len).iter().sum();
+        full + files.len()
+    }
+
     /// Whether an object of this directory is live.
     pub fn contains(&self, object: ObjectName) -> bool {
         let ObjectName { checksum, kind } = object;

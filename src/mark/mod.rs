@@ -99,6 +99,8 @@ pub(crate) struct Mark<'a> {
     uncovered: Option<String>,
     /// What is odd about the options, and does not stop the run.
     warnings: Vec<String>,
+    /// What else stays because of commits that can't be deleted.
+    held_back: Option<String>,
 }
 
 impl<'a> Mark<'a> {
@@ -124,6 +126,7 @@ impl<'a> Mark<'a> {
             plan: None,
             uncovered: None,
             warnings: Vec::new(),
+            held_back: None,
         }
     }
 
@@ -351,12 +354,31 @@ impl<'a> Mark<'a> {
     fn keep_stuck(&mut self) -> Result<()> {
         let keep = Keep::ALONE;
         let commits = std::mem::take(&mut self.stuck);
+        let Some(first) = commits.first().copied() else { return Ok(()) };
+        let known = self.live.len() + commits.len();
+        let others =
+            if commits.len() > 1 { format!(" and {} more", commits.len() - 1) } else { String::new() };
         let starts: Vec<_> =
             commits.iter().map(|commit| Start { commit: *commit, keep, required_by: None }).collect();
         let partial = commits.into_iter().collect();
         let following = Following { ignored: None, partial: &partial, is_locked: false, deadline: None };
         let (roots, _) = self.history.follow(self.repo, &starts, following, &self.live, self.control)?;
-        self.reach(roots, UNLOCKED)
+        self.reach(roots, UNLOCKED)?;
+        match self.live.len().saturating_sub(known) {
+            0 => {}
+            kept => {
+                let reason = format!(
+                    "{kept} objects stay, which a commit that can't be deleted needs: {first}{others}"
+                );
+                self.held_back = Some(reason);
+            }
+        }
+        Ok(())
+    }
+
+    /// What else stays because of commits that can't be deleted.
+    pub fn held_back(&self) -> Option<&str> {
+        self.held_back.as_deref()
     }
 
     /// Tells the census which directories we changed ourselves; see [`Census::settle`].

@@ -168,7 +168,10 @@ impl Plan {
         if RepoIdentity::of(repo)? == self.header.repo_identity {
             Ok(())
         } else {
-            Err(Error::StalePlan("it was made for another repository".into()))
+            let (made_for, found) = (self.header.repo.display(), repo.path().display());
+            Err(Error::StalePlan(format!(
+                "it was made for another repository, which was at {made_for}, and this one is {found}; make a new plan"
+            )))
         }
     }
 

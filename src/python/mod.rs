@@ -142,6 +142,11 @@ mod _core {
             py.detach(|| self.0.write(&path)).map_err(|error| to_python(py, error))
         }
 
+        fn check(&self, py: Python, repo: PathBuf) -> PyResult<()> {
+            let result = py.detach(|| self.0.check_repo(&Repo::open(&repo)?));
+            result.map_err(|error| to_python(py, error))
+        }
+
         fn summary(&self) -> PlanDict {
             self.0.header().into()
         }

@@ -70,7 +70,8 @@ impl Repo {
         let not_a_repo = |reason: &str| Error::NotARepo { path: path.to_owned(), reason: reason.to_owned() };
         // The repository itself may be reached through symlinks, as /ostree is.
         let directory = Directory::at(path).map_err(|error| match error {
-            Errno::NOENT | Errno::NOTDIR => not_a_repo("No such file or directory"),
+            Errno::NOENT => not_a_repo("No such file or directory"),
+            Errno::NOTDIR => not_a_repo("it is no directory"),
             other => Error::io(path, other),
         })?;
         let parts = Parts::open(directory, path)?;

@@ -53,6 +53,9 @@ impl Sweep {
     pub fn run(&mut self, context: Context, live: &LiveSet, deadline: Instant) -> Result<Vec<u8>> {
         let mut touched = BTreeSet::new();
         while Instant::now() < deadline && !context.crew.pace.wants_rest() {
+            if context.is_exhausted() {
+                self.candidates.clear();
+            }
             let Some(commit) = self.candidates.pop() else { break };
             context.control.check()?;
             if self.delete(context, live, commit) {

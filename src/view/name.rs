@@ -24,8 +24,9 @@ pub(super) fn resolve(repo: &Repo, roots: &[Root], text: &str) -> Result<ObjectN
         Some((hex, suffix)) => (hex, Some(suffix)),
         None => (text, None),
     };
-    let unknown =
-        || Error::Refused(format!("'{text}' is no ref, and no object's name or the beginning of one"));
+    let unknown = || {
+        Error::Refused(format!("'{text}' is neither a ref nor an object: give a ref, a checksum or its beginning, or CHECKSUM.TYPE"))
+    };
     let is_hex = hex.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
     if !is_hex || hex.len() < SHORTEST {
         return Err(unknown());

@@ -6,10 +6,13 @@ import argparse
 import math
 import os
 import re
+import sys
 from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from _typeshed import SupportsWrite
 
 
 class UsageError(Exception):
@@ -20,7 +23,29 @@ class _Parser(argparse.ArgumentParser):
     """Raises instead of printing: main knows whether JSON is asked for."""
 
     def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message} (see {self.prog} --help)")
+        raise UsageError(f"{self._with_nearest(message)} (see {self.prog} --help)")
+
+    def _print_message(self, message: str, file: SupportsWrite[str] | None = None) -> None:
+        """Unlike argparse's own, it does not hide that help can't be written."""
+        (sys.stdout if file is None else file).write(message)
+
+    def _with_nearest(self, message: str) -> str:
+        """A name that is unknown, with the one that was probably meant."""
+        wrong = re.match(
+            r"unrecognized arguments: (--[^\s=]+)|argument COMMAND: invalid choice: '([^']*)'", message
+        )
+        if wrong is None:
+            return message
+        # Slow to import.
+        from difflib import get_close_matches
+
+        commands = [action for action in self._actions if isinstance(action, argparse._SubParsersAction)]  # noqa: SLF001 - argparse has no other way
+        parsers: dict[str, argparse.ArgumentParser] = commands[0].choices if commands else {}
+        options = {name for each in (self, *parsers.values()) for name in each._option_string_actions}  # noqa: SLF001
+        given = wrong[1] or wrong[2]
+        nearest = get_close_matches(given, options if wrong[1] else parsers, n=1)
+        text = message if wrong[1] else f"there is no command '{given}'"
+        return f"{text}; did you mean {nearest[0]}?" if nearest else text
 
 
 class _Version(argparse.Action):
@@ -31,6 +56,19 @@ class _Version(argparse.Action):
 
         print(f"ostree-sweep {version('ostree-sweep')}")
         parser.exit()
+
+
+class _Spelled(argparse.Action):
+    """Stores by which of its names an option was given, for messages."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,  # noqa: ARG002 - argparse passes all
+        namespace: argparse.Namespace,
+        values: object,  # noqa: ARG002
+        option_string: str | None = None,
+    ) -> None:
+        setattr(namespace, self.dest, option_string)
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -89,7 +127,9 @@ def command_parser() -> argparse.ArgumentParser:
         "--no-prune",
         "--dry-run",
         dest="dry_run",
-        action="store_true",
+        action=_Spelled,
+        nargs=0,
+        default="",
         help="only say what would be deleted",
     )
 
@@ -283,7 +323,7 @@ def _work() -> _Parser:
         choices=("idle", "balanced", "full"),
         help="how much other work may feel (default: cleanup balanced, cleanup --auto idle, prune full)",
     )
-    parser.add_argument("--jobs", type=int, metavar="N", help="worker threads")
+    parser.add_argument("--jobs", type=_at_least_one, metavar="N", help="worker threads")
     _add_lock_timeout(parser)
     return parser
 
@@ -292,7 +332,7 @@ def _add_lock_timeout(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--lock-timeout",
         dest="lock_timeout_s",
-        type=_seconds,
+        type=_timeout,
         metavar="SECONDS",
         help="how long to wait for a lock; -1: for ever (default: the repository's setting)",
     )
@@ -305,17 +345,20 @@ def _deletion() -> _Parser:
         "--time-budget",
         metavar="SECONDS",
         dest="time_budget_s",
-        type=_seconds,
+        type=_budget,
         help="stop after SECONDS",
     )
     parser.add_argument(
-        "--max-freed", metavar="SIZE", type=_size, help="stop when SIZE is freed: bytes, or with K, M, G or T"
+        "--max-freed",
+        metavar="SIZE",
+        type=_size,
+        help="stop when SIZE is freed: bytes, or with K (1024 bytes), M, G or T",
     )
     parser.add_argument(
         "--max-unlinks",
         metavar="N",
         dest="unlinks_per_s",
-        type=int,
+        type=_at_least_one,
         help="delete at most N files a second",
     )
     parser.add_argument(
@@ -357,6 +400,30 @@ def _seconds(text: str) -> float:
     return seconds
 
 
+def _timeout(text: str) -> float:
+    seconds = _seconds(text)
+    if seconds < 0 and seconds != -1:
+        raise argparse.ArgumentTypeError(f"neither 0 or more seconds nor -1, for ever: '{text}'")
+    return seconds
+
+
+def _budget(text: str) -> float:
+    seconds = _seconds(text)
+    if seconds < 0:
+        raise argparse.ArgumentTypeError(f"less than 0 seconds: '{text}'")
+    return seconds
+
+
+def _at_least_one(text: str) -> int:
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"no whole number of at least 1: '{text}'")
+    return number
+
+
 def _positive_seconds(text: str) -> float:
     seconds = _seconds(text)
     if seconds <= 0:
@@ -380,7 +447,9 @@ def _branch_depth(text: str) -> tuple[str, int]:
 def _size(text: str) -> int:
     match = re.fullmatch(r"(\d+)([KMGT]?)(?:i?B)?", text)
     if match is None:
-        raise argparse.ArgumentTypeError(f"no size: '{text}'")
+        raise argparse.ArgumentTypeError(
+            f"no size: '{text}'; a size is a number of bytes, or one with K, M, G or T, as in 500M"
+        )
     return int(match[1]) << (10 * " KMGT".index(match[2] or " "))
 
 

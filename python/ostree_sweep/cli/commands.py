@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 from typing import TYPE_CHECKING, Any, Callable
 
 from .. import api
@@ -14,7 +13,7 @@ from ..retention import Policy
 from ..stamp import CleanupStamp, request_cleanup
 from . import metrics, service, views
 from .arguments import default_repo, default_sysroot
-from .output import Result, item_printer, report_result, show_details, warn
+from .output import Result, item_printer, report_result, say, show_details, warn
 from .table import size
 
 if TYPE_CHECKING:
@@ -53,7 +52,7 @@ def prune(options: argparse.Namespace, signals: WorkSignals) -> Result:
     """`ostree-sweep prune`."""
     # As `ostree` says it, by the names of its options.
     if options.delete_commit is not None and options.dry_run:
-        raise ValueError("Cannot specify both --delete-commit and --no-prune")
+        raise ValueError(f"Cannot specify both --delete-commit and {options.dry_run}")
     if options.static_deltas_only and options.delete_commit is None:
         raise ValueError("--static-deltas-only requires --delete-commit")
     with signals.progress(bar=not options.verbose) as progress:
@@ -62,7 +61,7 @@ def prune(options: argparse.Namespace, signals: WorkSignals) -> Result:
             **{**_retention(options), "strict": options.strict},
             delete_commit=options.delete_commit,
             static_deltas_only=options.static_deltas_only,
-            dry_run=options.dry_run,
+            dry_run=bool(options.dry_run),
             items=item_printer(options),
             cancellable=signals.token,
             progress=progress,
@@ -98,7 +97,7 @@ def plan(options: argparse.Namespace, signals: WorkSignals) -> Result:
             data["names"] = object_names(made.path)
             if not options.json:
                 for name in data["names"]:
-                    print(name, file=sys.stderr)
+                    say(name)
     return Result(lines, data, service.PLANNED)
 
 
@@ -177,7 +176,9 @@ def _work_options(options: argparse.Namespace) -> dict[str, Any]:
     """What was given of the options that have their defaults in the package's calls."""
     given = vars(options)
     if "max_freed" in given and options.dry_run:
-        raise ValueError("Cannot specify both --max-freed and --dry-run")
+        # Where that has two names, the one that was typed.
+        dry_run = options.dry_run if isinstance(options.dry_run, str) else "--dry-run"
+        raise ValueError(f"Cannot specify both --max-freed and {dry_run}")
     return {name: given[name] for name in _WORK_OPTIONS if name in given}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import io
 import json
 import locale
@@ -40,6 +41,18 @@ class Result:
     message_id: str | None = None
 
 
+class OutputError(Exception):
+    """Standard output can't be written.
+
+    Attributes:
+        nobody_reads: its reader is gone, as `head` is after some lines.
+    """
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(f"cannot write standard output: {error.strerror}")
+        self.nobody_reads = error.errno == errno.EPIPE
+
+
 def report_result(report: PruneReport, *, commit_only: bool = False) -> Result:
     """The outcome of a cleanup or a prune."""
     lines = []
@@ -51,8 +64,11 @@ def report_result(report: PruneReport, *, commit_only: bool = False) -> Result:
         lines += [f"{verb} container layer: {digest}" for digest in report.container_layers_removed]
     elif not report.by_plan:
         kind = " (commit only)" if commit_only else ""
-        lines.append(f"Total{kind} objects: {report.objects_total}")
-    lines.append(_freed(report))
+        total = str(report.objects_total)
+        if report.unfinished is not None and not report.failures:
+            total = f"{total} counted so far" if report.objects_total else "unknown"
+        lines.append(f"Total{kind} objects: {total}")
+    lines.append(_freed(report, is_complete=_is_complete(report)))
     if report.plan_refused is not None:
         lines.append(f"The plan was not used: {report.plan_refused}")
     if report.unfinished is not None:
@@ -83,9 +99,9 @@ def item_printer(options: argparse.Namespace) -> Callable[[PrunedItem], None] | 
 
     def show_item(item: PrunedItem) -> None:
         if options.json:
-            print(json.dumps(dataclasses.asdict(item)), file=sys.stderr)
+            say(json.dumps(dataclasses.asdict(item)))
         else:
-            print(_printable(f"{item.name}  {item.reason}"), file=sys.stderr)
+            say(_printable(f"{item.name}  {item.reason}"))
 
     return show_item
 
@@ -99,14 +115,11 @@ def show_details(report: PruneReport, options: argparse.Namespace) -> None:
     if not options.verbose:
         return
     if report.by_plan:
-        print("what was to go came from a plan", file=sys.stderr)
+        say("what was to go came from a plan")
     for name, tally in report.by_type.items():
         if not tally.total:
             continue
-        print(
-            f"{name}: {tally.pruned} of {tally.total}, {size(tally.bytes_freed)}",
-            file=sys.stderr,
-        )
+        say(f"{name}: {tally.pruned} of {tally.total}, {size(tally.bytes_freed)}")
 
 
 def fail(error: Exception, *, as_json: bool) -> None:
@@ -135,7 +148,7 @@ def _failure_lines(error: Exception) -> tuple[list[str], list[str]]:
         failures = [f"cannot remove {failure.path}: {failure.error}" for failure in error.report.failures]
         return report_result(error.report).lines, failures
     if isinstance(error, OperationCancelled) and error.report is not None:
-        return [], [f"{error}: {_freed(error.report)}"]
+        return [], [f"{error}: {_freed(error.report, is_complete=False)}"]
     return [], [_message(error)]
 
 
@@ -164,17 +177,37 @@ def follow_locale() -> None:
 
 
 def flush() -> None:
-    """Writes out what is printed, so that a failure to shows now."""
-    for stream in (sys.stdout, sys.stderr):
-        if stream is not None:
-            stream.flush()
+    """Writes out what is printed, so that a failure shows now.
+
+    Raises:
+        OutputError: it can't be written.
+    """
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError as error:
+        raise OutputError(error) from None
 
 
-def discard() -> None:
-    """Gives up on printing: what is left goes nowhere."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    for descriptor in (1, 2):
-        os.dup2(nowhere, descriptor)
+def give_up(error: OutputError) -> None:
+    """Tells that standard output can't be written, unless its reader has gone; what is left goes nowhere."""
+    _discard(1)
+    if not error.nobody_reads:
+        _print_error(str(error))
+
+
+def _discard(descriptor: int) -> None:
+    nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+    os.dup2(nowhere, descriptor)
+    os.close(nowhere)
+
+
+def say(line: str) -> None:
+    """Prints a line on stderr, while that is possible: no work is stopped because nobody reads about it."""
+    try:
+        print(line, file=sys.stderr, flush=True)
+    except OSError:
+        _discard(2)
 
 
 def _in_c_locale() -> bool:
@@ -189,9 +222,19 @@ def _in_c_locale() -> bool:
         return False
 
 
-def _freed(report: PruneReport) -> str:
+def _is_complete(report: PruneReport) -> bool:
+    return report.unfinished is None and not report.failures
+
+
+def _freed(report: PruneReport, *, is_complete: bool) -> str:
     if report.objects_pruned == 0:
-        return "No unreachable objects"
+        if is_complete:
+            return "No unreachable objects"
+        return (
+            "Nothing was deleted"
+            if report.failures
+            else "Nothing was deleted: what is unreachable is not known"
+        )
     if isinstance(report, CleanupReport):
         freed = size(report.bytes_freed)
     else:
@@ -212,18 +255,21 @@ def _message(error: Exception) -> str:
 
 
 def _print_lines(lines: list[str]) -> None:
-    for line in lines:
-        print(_printable(line))
+    try:
+        for line in lines:
+            print(_printable(line))
+    except OSError as error:
+        raise OutputError(error) from None
     flush()
 
 
 def _print_error(message: str) -> None:
-    print(f"error: {_printable(message)}", file=sys.stderr)
+    say(f"error: {_printable(message)}")
 
 
 def warn(message: str) -> None:
     """Prints a warning on stderr."""
-    print(f"warning: {_printable(message)}", file=sys.stderr)
+    say(f"warning: {_printable(message)}")
 
 
 def _printable(text: str) -> str:

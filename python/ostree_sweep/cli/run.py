@@ -27,9 +27,9 @@ def run(given: list[str]) -> int:
                 return _run(given, signals)
             finally:
                 output.flush()
-        except OSError:  # nobody reads what we print any more, or it can't be kept
-            output.discard()
-            return _FAILED
+        except output.OutputError as error:
+            output.give_up(error)
+            return _FAILED if signals.number is None else 128 + signals.number
 
 
 def _run(given: list[str], signals: WorkSignals) -> int:
@@ -39,11 +39,11 @@ def _run(given: list[str], signals: WorkSignals) -> int:
         # What can't be parsed may still say how it wants its answer.
         output.fail(error, as_json="--json" in given)
         return _USAGE
+    except OSError as error:
+        raise output.OutputError(error) from None
     try:
         result = COMMANDS[options.command](options, signals)
         output.show(result, as_json=options.json)
-    except BrokenPipeError:
-        raise
     except (OstreeSweepError, OSError, ImportError, ValueError, OverflowError) as error:
         output.fail(error, as_json=options.json)
         return _status(error, signals)

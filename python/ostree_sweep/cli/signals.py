@@ -1,4 +1,4 @@
-"""What signals ask of running work: SIGINT and SIGTERM to stop, SIGTSTP to rest until SIGCONT."""
+"""What signals ask of running work: INT, TERM, HUP and QUIT to stop, TSTP to rest until CONT."""
 
 from __future__ import annotations
 
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from ..progress import Progress, ProgressCallback
 
 
+# A closed terminal and Ctrl-\\ must not leave a stamp or a report behind either.
+_STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+
+
 class WorkSignals:
     """While entered, signals cancel or pause what heeds the token.
 
@@ -26,7 +30,7 @@ class WorkSignals:
     work rest.
 
     Attributes:
-        token: cancelled by the first SIGINT or SIGTERM.
+        token: cancelled by the first signal to stop.
         number: the last of these that came; None before any.
     """
 
@@ -37,8 +41,7 @@ class WorkSignals:
 
     def __enter__(self) -> Self:
         handlers: dict[int, Callable[[int, FrameType | None], None]] = {
-            signal.SIGINT: self._stop,
-            signal.SIGTERM: self._stop,
+            **dict.fromkeys(_STOPPING, self._stop),
             signal.SIGTSTP: self._pause,
         }
         for number, handler in handlers.items():

@@ -90,7 +90,7 @@ def status(options: argparse.Namespace, signals: WorkSignals) -> Result:
     used = _used(options.sysroot, signals)
     # What is garbage to the one is what the other deletes: a cleanup's roots are those of the view.
     reclaimable = {"error": used} if isinstance(used, str) else dataclasses.asdict(used.garbage)
-    planned = _planned(options.sysroot)
+    planned = _planned(options.sysroot, found["repo"])
     locks = {
         "repo_lock": os.path.join(found["repo"], ".lock"),
         "sysroot_lock": os.path.join(options.sysroot, "ostree/lock"),
@@ -249,13 +249,16 @@ def _flags(deployment: Mapping[str, Any]) -> str:
     return ", ".join(name for name, value in deployment.items() if value is True) or "-"
 
 
-def _planned(sysroot: str) -> dict[str, Any] | None:
-    """What the sysroot's own plan says; where it can't be read, why."""
+def _planned(sysroot: str, repo: str) -> dict[str, Any] | None:
+    """What the sysroot's own plan says; where it can't be used, why."""
+    from .. import core
+
     path = PlanPlaces(sysroot).find()
     if path is None:
         return None
     try:
         made = PrunePlan.load(path)
+        core.Plan.read(path).check(repo)
     except (OstreeSweepError, OSError) as error:
         return {"path": path, "error": str(error)}
     return {"path": path, "made_at": made.made_at, "objects": made.objects, "bytes": made.bytes}
