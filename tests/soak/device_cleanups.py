@@ -1,4 +1,4 @@
-"""Steps of a device: cleanups, in peace and disturbed."""
+"""Steps of a device: cleanups, undisturbed and disturbed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _BUSY = 75
 
 
 def cleanup(device: Device) -> None:
-    """A cleanup in peace."""
+    """An undisturbed cleanup."""
     options = device.dice.choice(([], ["--jobs=1"], ["--lock-slice=0.005"], ["--auto"]))
     if "--auto" in options:
         device.stamp()
@@ -35,7 +35,7 @@ def cleanup(device: Device) -> None:
 
 
 def bounded_cleanup(device: Device) -> None:
-    """A cleanup that may not do all."""
+    """A cleanup within bounds, and one that finishes the work."""
     device.orphan()
     device.stamp()
     limit = device.dice.choice(("--max-freed=4K", "--time-budget=0.02", "--max-unlinks=2000"))
@@ -49,12 +49,12 @@ def bounded_cleanup(device: Device) -> None:
 
 
 def killed_cleanup(device: Device) -> None:
-    """A cleanup that is cut off, and often another one that finishes the work."""
+    """A cleanup is killed, and often another one finishes the work."""
     _disturbed(device, "KILL")
 
 
 def terminated_cleanup(device: Device) -> None:
-    """A cleanup that is told to stop."""
+    """A cleanup is terminated, and often another one finishes the work."""
     _disturbed(device, "TERM")
 
 
@@ -73,7 +73,7 @@ def _disturbed(device: Device, name: str) -> None:
 
 
 def stopped_cleanup(device: Device) -> None:
-    """A cleanup that is stopped in its work, and goes on after a look."""
+    """A cleanup is stopped, the device is checked, and the cleanup goes on."""
     device.orphan()
     device.stamp()
     expected = device.reference(lambda copy: copy.admin("cleanup"))
@@ -97,7 +97,7 @@ def stopped_cleanup(device: Device) -> None:
 
 
 def two_cleanups(device: Device) -> None:
-    """Two at once, ours both or one libostree's."""
+    """Two cleanups at once: both ours, or one of them libostree's."""
     device.orphan()
     device.stamp()
     expected = device.reference(lambda copy: copy.admin("cleanup"))
@@ -118,7 +118,7 @@ def two_cleanups(device: Device) -> None:
 
 
 def cleanup_on_a_full_disk(device: Device) -> None:
-    """The file system has not a byte left; what can't be done so is done later."""
+    """A cleanup on a full disk, and one with room again."""
     device.orphan()
     expected = device.reference(lambda copy: copy.admin("cleanup"))
     filling = device.precious.with_name("filling")
@@ -134,7 +134,7 @@ def cleanup_on_a_full_disk(device: Device) -> None:
 
 
 def cleanup_with_a_mount(device: Device) -> None:
-    """Something is mounted in a checkout that no deployment needs; all but that is removed."""
+    """A cleanup removes all but what is mounted in a checkout that no deployment needs."""
     device.stamp()
     leftover = leave(device.sysroot, 7, device.booted.split(".")[0])
     expected = device.reference(lambda copy: copy.admin("cleanup"))
@@ -149,7 +149,7 @@ def cleanup_with_a_mount(device: Device) -> None:
 
 
 def cleanup_without_boot(device: Device) -> None:
-    """/boot is not mounted: a cleanup is refused, and nothing is gone when it is back."""
+    """/boot is not mounted: a cleanup refuses to work, and nothing is gone when /boot is back."""
     device.stamp()
     boot = device.sysroot.path / "boot"
     before = device.sysroot.state()

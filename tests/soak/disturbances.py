@@ -1,4 +1,4 @@
-"""What is done to processes and file systems, to disturb them."""
+"""How to disturb processes and file systems."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ENOUGH_S = 120
 
 
 def run(*command: object) -> subprocess.CompletedProcess[str]:
-    """Runs a command to its end, whatever that is."""
+    """Runs a command, whatever its exit status."""
     words = [str(word) for word in command]
     return subprocess.run(words, check=False, capture_output=True, text=True, timeout=ENOUGH_S)
 

@@ -1,4 +1,4 @@
-"""Who is at work on a server at the same time: publishers, clients, and those who prune."""
+"""The actors on a server, all at work at the same time: publishers, clients, pruners."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ _SIGTERM = 143
 
 
 class Publisher:
-    """One who publishes a branch of his own, and tags."""
+    """Publishes a branch of its own, and a tag."""
 
     def __init__(self, server: Server, number: int, dice: random.Random, *, beside: bool) -> None:
-        """Is the publisher of that number.
+        """Makes one of the publishers.
 
         Args:
             server: to publish on.
-            number: tells him from others.
-            dice: decides what he does.
-            beside: whether others' tools prune, that spare no commit which has no ref yet.
+            number: tells it from the others.
+            dice: decides what it does.
+            beside: whether other tools prune, too, which delete a commit that has no ref yet.
         """
         self._server = server
         self._branch = f"app/{number}"
@@ -60,7 +60,7 @@ class Publisher:
             self._operations += [*[self._orphan_then_ref] * 2, self._pull_then_ref]
 
     def work(self) -> None:
-        """Does some of what publishers do."""
+        """Publishes, in ways that the dice choose."""
         for _ in range(OPERATIONS):
             operation = self._dice.choice(self._operations)
             if len(self._promised) < 2:
@@ -99,7 +99,7 @@ class Publisher:
         self._name(commit, start)
 
     def _name(self, commit: str, start: float) -> None:
-        """Gives a commit its ref, if there is time."""
+        """Creates the ref to a commit, unless that is too late."""
         time.sleep(self._dice.uniform(0, 0.3))
         if time.monotonic() - start > WINDOW_S / 2:
             self._server.diary.event("publisher came too late with a ref")
@@ -114,7 +114,7 @@ class Publisher:
         self._server.promise(self._branch, commit)
 
     def _commit_elsewhere(self) -> str:
-        """Commits in a repository of one's own, on top of what is published."""
+        """Commits in a repository of its own, on top of the published commit."""
         if not self._workshop.exists():
             init(self._workshop, "archive")
         if self._promised:
@@ -154,24 +154,24 @@ class Publisher:
 
 
 class Client:
-    """One who pulls, with static deltas or without."""
+    """Pulls, with static deltas or without."""
 
     def __init__(self, server: Server, number: int, dice: random.Random) -> None:
-        """Is the client of that number; every other one takes no deltas."""
+        """Makes one of the clients; every other one takes no deltas."""
         self._server = server
         self._dice = dice
         self._repo = server.place / f"client-{number}"
         self._options = ["--disable-static-deltas"] if number % 2 else []
 
     def pull(self) -> None:
-        """Pulls one ref after the other while others publish, which may delete it meanwhile."""
+        """Pulls refs, which their publishers may delete meanwhile."""
         for _ in range(OPERATIONS):
             refs = sorted(self._server.promises)
             if not self._pull(self._dice.choice(refs)):
                 self._server.diary.event("client was refused")
 
     def check(self) -> None:
-        """Pulls all there is, at rest."""
+        """Pulls all refs while nobody publishes."""
         self._server.diary.step("client: pull all")
         refs = sorted(self._server.promises)
         if not self._pull(*refs):
@@ -190,10 +190,10 @@ class Client:
 
 
 class Pruner:
-    """One who prunes in every form that there is."""
+    """Prunes in every form: all at once, in slices, by a plan, killed."""
 
     def __init__(self, server: Server, number: int, dice: random.Random) -> None:
-        """Is ours or, in a control, libostree's."""
+        """Makes one of the pruners; in a control it runs `ostree prune`."""
         self._server = server
         self._plan = server.place / f"plan-{number}"
         self._dice = dice
@@ -206,7 +206,7 @@ class Pruner:
         form()
 
     def _options(self) -> list[str]:
-        """What keeps all that is promised."""
+        """Options that keep all that is promised."""
         branch = f"app/{self._dice.randrange(PUBLISHERS)}"
         chosen = self._dice.choice(
             (
@@ -275,7 +275,7 @@ class Pruner:
 
 
 def prune_by_others(server: Server, dice: random.Random) -> None:
-    """What others' tools do, without regard to history."""
+    """Prunes with another tool, which keeps no history."""
     repo = server.repo
     tool, *words = dice.choice(
         (
@@ -291,7 +291,7 @@ def prune_by_others(server: Server, dice: random.Random) -> None:
 
 
 def a_round(server: Server, number: int) -> None:
-    """All work at once, until the publishers are done; then comes the rest."""
+    """Lets all actors work until the publishers are done, and checks the server then."""
     beside = number % 3 == 2
     server.limit(0 if beside else DEPTH)
     over = threading.Event()

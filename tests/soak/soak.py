@@ -1,7 +1,7 @@
-"""Two lives, a device's and a server's, for as many minutes as wanted: `soak.py --minutes=30 --seed=1`.
+"""Runs a device's life and a server's for some minutes: `soak.py --minutes=30 --seed=1`.
 
-With `--control` the host's own tools take our place. Each life writes a log, and ends with a table.
-A life of ours ends with the first loss or difference, and what it was found in is kept; a control counts on.
+With `--control` the host's own tools take our place. Each life writes a log, and ends with a table. A life of
+ours ends with the first loss or difference, and its files are kept; a control goes on from before the loss.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ LOGS = PROJECT / "target" / "soak"
 
 
 class Life(Protocol):
-    """A life of something in a directory of its own."""
+    """The life of a device or a server, in a directory of its own."""
 
     def __call__(
         self, place: Path, seed: int, diary: Diary, over: Callable[[], bool], *, control: bool
     ) -> None:
-        """Lives until it is over or, unless it is a control, something is wrong."""
+        """Runs until `over()` or, unless it is a control, the first loss or difference."""
 
 
 def device_life(
@@ -47,7 +47,7 @@ def device_life(
     *,
     control: bool = False,
 ) -> None:
-    """Has a device live until it is over or, unless it is a control, something is wrong."""
+    """Runs a device's life until `over()` or, unless it is a control, the first loss or difference."""
     living = device.Device(place, seed, diary, control=control)
     while not over():
         deck = [step for step, times in STEPS.items() for _ in range(times)]
@@ -73,7 +73,7 @@ def server_life(
     *,
     control: bool = False,
 ) -> None:
-    """Has a server live until it is over or, unless it is a control, something is wrong."""
+    """Runs a server's life until `over()` or, unless it is a control, the first loss or difference."""
     living = server.Server(place, seed, diary, control=control)
     for number in itertools.takewhile(lambda _: not over(), itertools.count()):
         faults = diary.faults
@@ -86,7 +86,7 @@ def server_life(
 
 
 def _live(name: str, minutes: float, seed: int, *, control: bool) -> tuple[str, int]:
-    """Has one life in a file system of its own; returns its table, and how many faults there were."""
+    """Runs one life in a file system of its own; returns its table, and the number of faults."""
     life: Life = {"device": device_life, "server": server_life}[name]
     title = f"{name}, {minutes:g} minutes, seed {seed}{', control' if control else ''}"
     LOGS.mkdir(parents=True, exist_ok=True)
@@ -107,7 +107,7 @@ def _live(name: str, minutes: float, seed: int, *, control: bool) -> tuple[str, 
 
 
 def main() -> int:
-    """Has both lives at once."""
+    """Runs both lives at once."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--seed", type=int, default=1)
