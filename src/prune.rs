@@ -28,7 +28,7 @@ use crate::pruned::{Item, Observer, Pruned};
 use crate::repo::config::LockTimeout;
 use crate::repo::lock::{poll, Attempt, Held, Lock, LockKind};
 use crate::repo::object::{Checksum, ObjectName, ObjectType};
-use crate::repo::refs::{list, Ref};
+use crate::repo::refs::{self, list, Ref};
 use crate::repo::waiters::Waiters;
 use crate::repo::Repo;
 use crate::report::PruneReport;
@@ -206,6 +206,13 @@ pub(crate) fn prune_within(
         report = if dry_run { run.report } else { report.followed_by(run.report) };
         report.warnings = run.mark.warnings().to_vec();
         report.unfinished = report.unfinished.or(run.mark.held_back().map(ToOwned::to_owned));
+        report.dangling_refs.clear();
+        for reference in run.mark.dangling() {
+            let (name, commit, ways_out) =
+                (reference.spec(), reference.target, refs::ways_out(&reference.path));
+            report.warnings.push(format!("{name}: its commit {commit} is missing; {ways_out}"));
+            report.dangling_refs.push((name, commit));
+        }
         match result {
             Ok(Outcome::Done) => break Ok(()),
             Ok(Outcome::Outdated) => {}

@@ -9,7 +9,7 @@ use rustix::io::Errno;
 
 use crate::error::Error;
 use crate::holds::LockTimes;
-use crate::repo::object::ObjectType;
+use crate::repo::object::{Checksum, ObjectType};
 
 /// Counts for one type of object.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -116,6 +116,8 @@ pub struct PruneReport {
     pub unfinished: Option<String>,
     /// What is odd about the options or the repository, and did not stop the run; for people to read.
     pub warnings: Vec<String>,
+    /// Refs that were ignored, for their commits are missing.
+    pub dangling_refs: Vec<(String, Checksum)>,
     /// Items that could not be removed.
     pub failures: Vec<Failure>,
     /// For how long locks were held.
@@ -165,6 +167,9 @@ impl PruneReport {
         next.leftovers_pruned += self.leftovers_pruned;
         next.failures.extend(self.failures);
         next.warnings.splice(0..0, self.warnings);
+        if next.dangling_refs.is_empty() {
+            next.dangling_refs = self.dangling_refs;
+        }
         next.by_plan |= self.by_plan;
         next.plan_refused = self.plan_refused.or(next.plan_refused);
         next.duration += self.duration;

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     )
     from .plans import Dropped, ObjectTotal, PlanRoot, PrunePlan
     from .progress import Phase, Progress
-    from .reports import CleanupReport, Failure, ObjectTally, PrunedItem, PruneReport
+    from .reports import CleanupReport, DanglingRef, Failure, ObjectTally, PrunedItem, PruneReport
     from .retention import Keep, Policy
     from .stamp import StampNote, request_cleanup
     from .views import Explanation, Holder, Usage, Way, usage, why
@@ -39,6 +39,7 @@ __all__ = [
     "CancellationToken",
     "CleanupReport",
     "CorruptRepoError",
+    "DanglingRef",
     "Dropped",
     "Explanation",
     "Failure",
@@ -81,6 +82,7 @@ _MODULES = {
     "CancellationToken": "cancellation",
     "CleanupReport": "reports",
     "CorruptRepoError": "errors",
+    "DanglingRef": "reports",
     "Dropped": "plans",
     "Explanation": "views",
     "Failure": "reports",

@@ -50,6 +50,7 @@ class _PruneReport(TypedDict):
     plan_refused: str | None
     unfinished: str | None
     warnings: list[str]
+    dangling_refs: list[tuple[str, str]]
     failures: list[_Failure]
     exclusive_lock_longest_s: float
     exclusive_lock_total_s: float
@@ -94,6 +95,7 @@ class _Retention(TypedDict):
     strict: bool
     policy: tuple[Sequence[tuple[str, _Keep, bool]], _Keep | None] | None
     protected: Sequence[str]
+    ignore_missing_commits: bool
     unreferenced_since: int | None
 
 class _Effort(TypedDict):
@@ -140,6 +142,7 @@ class _Usage(TypedDict):
     holders: list[_Holder]
     total: _Total
     garbage: _Total
+    dangling_refs: list[tuple[str, str]]
 
 class _Way(TypedDict):
     kind: Literal["deployment", "ref"]

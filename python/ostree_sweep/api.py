@@ -179,6 +179,7 @@ def plan(
     keep_unreferenced_younger_than: Optional[Date] = None,
     policy: Optional[Policy] = None,
     strict: bool = True,
+    ignore_missing_commits: bool = False,
     impact: Impact = "idle",
     jobs: Optional[int] = None,
     lock_timeout_s: Optional[float] = None,
@@ -196,7 +197,8 @@ def plan(
         output: the file to keep the plan in. None: a sysroot's own place, from which `auto_cleanup` takes
             it; a repository's is not kept then.
         refs_only, depth, commit_only, keep_younger_than, retain_branch_depth, only_branches, exclude_refs,
-            protect_commits, keep_unreferenced_younger_than, policy, strict: for a repository, as in `prune`.
+            protect_commits, keep_unreferenced_younger_than, policy, strict, ignore_missing_commits: for a
+            repository, as in `prune`.
         impact, jobs, lock_timeout_s, cancellable, progress: see `work`.
 
     Raises:
@@ -217,6 +219,7 @@ def plan(
         "keep_unreferenced_younger_than": keep_unreferenced_younger_than,
         "policy": policy,
         "strict": strict,
+        "ignore_missing_commits": ignore_missing_commits,
     }
     retention = core_retention(**options)
     from . import core
@@ -330,6 +333,7 @@ def prune(
     keep_unreferenced_younger_than: Optional[Date] = None,
     policy: Optional[Policy] = None,
     strict: bool = True,
+    ignore_missing_commits: bool = False,
     delete_commit: Optional[str] = None,
     static_deltas_only: bool = False,
     max_freed: Optional[int] = None,
@@ -364,6 +368,8 @@ def prune(
             since this date, with all that they reach.
         policy: rules for single refs, in place of depth, dates and branches.
         strict: a name in `retain_branch_depth` that matches no ref is an error, not a warning in the report.
+        ignore_missing_commits: go on where a ref's commit is missing, with a warning; otherwise an error, as
+            somebody may be about to pull it.
         delete_commit: checksum of a commit to delete, which no ref may lead to; from then on the repository
             keeps tombstones of deleted commits.
         static_deltas_only: of `delete_commit`, delete only the static deltas that lead to it.
@@ -399,6 +405,7 @@ def prune(
         keep_unreferenced_younger_than=keep_unreferenced_younger_than,
         policy=policy,
         strict=strict,
+        ignore_missing_commits=ignore_missing_commits,
     )
     from . import core
 

@@ -70,6 +70,19 @@ class PrunedItem:
 
 
 @dataclass(frozen=True)
+class DanglingRef(Data):
+    """A ref whose commit is missing.
+
+    Attributes:
+        name: the ref, as `ostree` writes it.
+        commit: checksum of the commit that it refers to.
+    """
+
+    name: str
+    commit: str
+
+
+@dataclass(frozen=True)
 class PruneReport(Data):
     """What a prune did, or in a dry run would do.
 
@@ -88,6 +101,7 @@ class PruneReport(Data):
         plan_refused: why a plan that was there was not used; None: it was used, or there was none.
         unfinished: why something that is to go was left on purpose, as when time was over; None: nothing was.
         warnings: what is odd about the options or the repository, and did not stop the run.
+        dangling_refs: refs that were ignored, for their commits are missing.
         failures: items that couldn't be removed.
         exclusive_lock_longest_s: the longest that the exclusive lock was held in one go, in seconds.
         exclusive_lock_total_s: for how long it was held in all, in seconds.
@@ -108,6 +122,7 @@ class PruneReport(Data):
     plan_refused: Optional[str]
     unfinished: Optional[str]
     warnings: tuple[str, ...]
+    dangling_refs: tuple[DanglingRef, ...]
     failures: tuple[Failure, ...]
     exclusive_lock_longest_s: float
     exclusive_lock_total_s: float
@@ -172,6 +187,7 @@ def not_needed() -> CleanupReport:
         plan_refused=None,
         unfinished=None,
         warnings=(),
+        dangling_refs=(),
         failures=(),
         exclusive_lock_longest_s=0.0,
         exclusive_lock_total_s=0.0,
@@ -193,5 +209,6 @@ def _fields(raw: _PruneReport) -> dict[str, Any]:
         **{name: value for name, value in raw.items() if name not in _OF_SYSROOTS},
         "by_type": FrozenDict({name: ObjectTally(**tally) for name, tally in raw["by_type"].items()}),
         "warnings": tuple(raw["warnings"]),
+        "dangling_refs": tuple(DanglingRef(*each) for each in raw["dangling_refs"]),
         "failures": tuple(Failure(**failure) for failure in raw["failures"]),
     }

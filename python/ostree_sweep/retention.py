@@ -208,12 +208,14 @@ if TYPE_CHECKING:
         keep_unreferenced_younger_than: Optional[Date]
         policy: Optional[Policy]
         strict: bool
+        ignore_missing_commits: bool
 
 
 _CHECKS: dict[str, Callable[[str, object], object]] = {
     "refs_only": checks.flag,
     "commit_only": checks.flag,
     "strict": checks.flag,
+    "ignore_missing_commits": checks.flag,
     "depth": checks.depth,
     "retain_branch_depth": partial(checks.by_ref, check=checks.depth),
     "only_branches": checks.texts,
@@ -251,6 +253,7 @@ def core_retention(**options: Unpack[RetentionOptions]) -> _Retention:
         "exclude_refs": list(options.get("exclude_refs", ())),
         "strict": options.get("strict", True),
         "policy": None if policy is None else policy.as_tuple(),
+        "ignore_missing_commits": options.get("ignore_missing_commits", False),
         "protected": list(options.get("protect_commits", ())),
         "unreferenced_since": None if unreferenced is None else seconds(unreferenced),
     }

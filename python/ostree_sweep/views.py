@@ -19,6 +19,7 @@ from .described import described
 from .frozen import Data
 from .plans import ObjectTotal
 from .progress import ProgressCallback
+from .reports import DanglingRef
 from .retention import Policy, core_retention
 from .work import StrPath, effort_of, run
 
@@ -57,11 +58,13 @@ class Usage(Data):
         holders: deployments, then remotes, then refs; who holds most alone comes first.
         total: all objects.
         garbage: what nothing keeps.
+        dangling_refs: refs of a sysroot that keep nothing, for their commits are missing.
     """
 
     holders: tuple[Holder, ...]
     total: ObjectTotal
     garbage: ObjectTotal
+    dangling_refs: tuple[DanglingRef, ...]
 
 
 @dataclass(frozen=True)
@@ -267,6 +270,7 @@ def _usage(found: _Usage) -> Usage:
         ),
         total=ObjectTotal(**found["total"]),
         garbage=ObjectTotal(**found["garbage"]),
+        dangling_refs=tuple(DanglingRef(*each) for each in found["dangling_refs"]),
     )
 
 

@@ -101,6 +101,8 @@ pub(crate) struct Mark<'a> {
     warnings: Vec<String>,
     /// What else stays because of commits that can't be deleted.
     held_back: Option<String>,
+    /// Refs whose commits were missing when last looked at, if that is to be ignored.
+    dangling: Vec<Ref>,
 }
 
 impl<'a> Mark<'a> {
@@ -127,6 +129,7 @@ impl<'a> Mark<'a> {
             uncovered: None,
             warnings: Vec::new(),
             held_back: None,
+            dangling: Vec::new(),
         }
     }
 
@@ -168,6 +171,11 @@ impl<'a> Mark<'a> {
     /// What is odd about the options, and did not stop the run.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
+    }
+
+    /// Refs that keep nothing, for their commits are missing.
+    pub fn dangling(&self) -> &[Ref] {
+        &self.dangling
     }
 
     /// Commits marked as partial, whether live or not.
@@ -426,13 +434,21 @@ impl<'a> Mark<'a> {
         retention.check_deleted(&refs)?;
         let mut starts = Vec::new();
         let keeps = refs.iter().zip(retention.of_refs(&refs));
+        self.dangling.clear();
         for (reference, keep) in keeps.filter(|(reference, _)| !sources.outdates(reference)) {
+            let object = ObjectName::new(reference.target, ObjectType::Commit);
+            let may_be_missing = retention.ignore_missing_commits && !self.history.has(reference.target);
+            if may_be_missing && !self.repo.has(object)? {
+                self.dangling.push(reference.clone());
+                continue;
+            }
             starts.push(Start {
                 commit: reference.target,
                 keep,
                 required_by: Some(reference.path.display().to_string()),
             });
         }
+        self.dangling.sort_unstable_by(|one, other| one.path.cmp(&other.path));
         starts.extend(retention.protected.iter().map(|commit| Start {
             commit: *commit,
             keep: Keep::ALONE,

@@ -40,6 +40,9 @@ pub struct Retention {
     pub protected: Vec<Checksum>,
     /// Keep commits that no ref leads to if they were made, or came here, at or after this time (seconds since 1970).
     pub unreferenced_since: Option<u64>,
+    /// Go on where a ref's commit is missing: such a ref keeps nothing that anybody could check out.
+    #[serde(default)]
+    pub ignore_missing_commits: bool,
     /// A commit to delete, which must not be a ref's.
     pub deleted: Option<Checksum>,
 }
@@ -128,6 +131,11 @@ impl Retention {
     /// What refs lead to, and so much of their history.
     pub fn refs(keep: Keep) -> Self {
         Self { refs_only: true, default: Some(keep), ..Self::default() }
+    }
+
+    /// What a cleanup of a sysroot keeps.
+    pub fn of_sysroot() -> Self {
+        Self { ignore_missing_commits: true, ..Self::refs(Keep::ALONE) }
     }
 
     /// How much to keep of the history of commits that no ref names.

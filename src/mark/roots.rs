@@ -6,6 +6,7 @@
 //! issue 2338). Here a commit is followed again whenever it is reached with more to keep than before.
 
 use std::collections::{HashMap, HashSet};
+use std::path::Path;
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
@@ -15,6 +16,7 @@ use super::retention::Keep;
 use crate::control::Control;
 use crate::error::{Error, Result};
 use crate::repo::object::{Checksum, ObjectName, ObjectType};
+use crate::repo::refs::ways_out;
 use crate::repo::{variant, Repo};
 
 /// Where a walk along history begins.
@@ -113,6 +115,11 @@ impl History {
         self.followed.is_empty()
     }
 
+    /// Whether a commit was followed.
+    pub fn has(&self, commit: Checksum) -> bool {
+        self.followed.contains_key(&commit)
+    }
+
     /// The commits found so far.
     pub fn commits(&self) -> impl Iterator<Item = Checksum> + '_ {
         self.followed.keys().copied()
@@ -174,10 +181,13 @@ impl History {
                 let Some(decoded) = found else {
                     match &start.required_by {
                         Some(name) if is_locked && commit == start.commit => {
-                            return Err(Error::corrupt(
-                                name,
-                                format!("it refers to {object}, which is missing"),
-                            ))
+                            let missing = format!("it refers to {object}, which is missing");
+                            let reason = if name.starts_with("refs/") {
+                                format!("{missing}; {}", ways_out(Path::new(name)))
+                            } else {
+                                missing
+                            };
+                            return Err(Error::corrupt(name, reason));
                         }
                         _ if ignored == Some(commit) => break,
                         _ => {

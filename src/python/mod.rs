@@ -38,6 +38,7 @@ mod _core {
     /// What to keep, from a dictionary.
     #[derive(FromPyObject)]
     #[pyo3(from_item_all)]
+    #[allow(clippy::struct_excessive_bools)] // As the caller's options are.
     struct RetentionDict {
         refs_only: bool,
         depth: i64,
@@ -49,6 +50,7 @@ mod _core {
         strict: bool,
         policy: Option<PolicyTuple>,
         protected: Vec<String>,
+        ignore_missing_commits: bool,
         unreferenced_since: Option<u64>,
     }
 
@@ -239,7 +241,11 @@ mod _core {
         let depth = parse_depth(depth)?;
         let place = if is_sysroot { Place::Sysroot(&path) } else { Place::Repo(&path) };
         let work = |effort, control: &Control, _: Option<Observer>| {
-            crate::sysroot::usage(place, ViewOptions { depth, effort }, control)
+            crate::sysroot::usage(
+                place,
+                ViewOptions { depth, ignore_missing_commits: false, effort },
+                control,
+            )
         };
         Ok(supervise(py, &callbacks, &effort.parse()?, work)?.into())
     }
@@ -258,7 +264,12 @@ mod _core {
         let depth = parse_depth(depth)?;
         let place = if is_sysroot { Place::Sysroot(&path) } else { Place::Repo(&path) };
         let work = |effort, control: &Control, _: Option<Observer>| {
-            crate::sysroot::why(place, &name, ViewOptions { depth, effort }, control)
+            crate::sysroot::why(
+                place,
+                &name,
+                ViewOptions { depth, ignore_missing_commits: false, effort },
+                control,
+            )
         };
         Ok(supervise(py, &callbacks, &effort.parse()?, work)?.into())
     }
@@ -312,6 +323,7 @@ mod _core {
                 commit_only: self.commit_only,
                 protected: protected.collect::<PyResult<_>>()?,
                 unreferenced_since: self.unreferenced_since,
+                ignore_missing_commits: self.ignore_missing_commits,
                 ..options.retention()
             })
         }

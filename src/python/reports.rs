@@ -6,7 +6,7 @@ use pyo3::prelude::*;
 
 use crate::plan::{Header, Total};
 use crate::repo::lock::LockState;
-use crate::repo::object::ObjectType;
+use crate::repo::object::{Checksum, ObjectType};
 use crate::report::{Failure, PruneReport};
 use crate::sysroot::{DeploymentStatus, SysrootStatus};
 use crate::view::{Explanation, Holder, Place, PolicyCheck, RuledRef, Usage, Way};
@@ -27,6 +27,7 @@ pub(super) struct PruneDict {
     plan_refused: Option<String>,
     unfinished: Option<String>,
     warnings: Vec<String>,
+    dangling_refs: Vec<(String, String)>,
     failures: Vec<FailureDict>,
     exclusive_lock_longest_s: f64,
     exclusive_lock_total_s: f64,
@@ -49,6 +50,10 @@ struct FailureDict {
     path: String,
     error: String,
     errno: Option<i32>,
+}
+
+fn names_and_commits(refs: Vec<(String, Checksum)>) -> Vec<(String, String)> {
+    refs.into_iter().map(|(name, commit)| (name, commit.into())).collect()
 }
 
 impl From<Failure> for FailureDict {
@@ -82,6 +87,7 @@ impl From<PruneReport> for PruneDict {
             plan_refused: report.plan_refused,
             unfinished: report.unfinished,
             warnings: report.warnings,
+            dangling_refs: names_and_commits(report.dangling_refs),
             exclusive_lock_longest_s: report.locks.exclusive.longest.as_secs_f64(),
             exclusive_lock_total_s: report.locks.exclusive.total.as_secs_f64(),
             shared_lock_longest_s: report.locks.shared.longest.as_secs_f64(),
@@ -216,6 +222,7 @@ pub(super) struct UsageDict {
     holders: Vec<HolderDict>,
     total: TotalDict,
     garbage: TotalDict,
+    dangling_refs: Vec<(String, String)>,
 }
 
 #[derive(IntoPyObject)]
@@ -230,11 +237,12 @@ struct HolderDict {
 
 impl From<Usage> for UsageDict {
     fn from(usage: Usage) -> Self {
-        let Usage { holders, total, garbage } = usage;
+        let Usage { holders, total, garbage, dangling_refs } = usage;
         Self {
             holders: holders.into_iter().map(Into::into).collect(),
             total: total.into(),
             garbage: garbage.into(),
+            dangling_refs: names_and_commits(dangling_refs),
         }
     }
 }

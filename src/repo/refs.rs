@@ -39,17 +39,26 @@ pub struct Ref {
 impl Ref {
     /// Its name as libostree writes it: `REF`, `REMOTE:REF`, or `(COLLECTION, REF)`.
     pub fn spec(&self) -> String {
-        let text = self.path.to_string_lossy();
-        let split =
-            |rest: &str| rest.split_once('/').map(|(group, name)| (group.to_owned(), name.to_owned()));
-        if let Some((remote, name)) = text.strip_prefix("refs/remotes/").and_then(split) {
-            format!("{remote}:{name}")
-        } else if let Some((collection, name)) = text.strip_prefix("refs/mirrors/").and_then(split) {
-            format!("({collection}, {name})")
-        } else {
-            text.strip_prefix("refs/heads/").unwrap_or(&text).to_owned()
-        }
+        spec(&self.path)
     }
+}
+
+/// As [`Ref::spec`].
+fn spec(path: &Path) -> String {
+    let text = path.to_string_lossy();
+    let split = |rest: &str| rest.split_once('/').map(|(group, name)| (group.to_owned(), name.to_owned()));
+    if let Some((remote, name)) = text.strip_prefix("refs/remotes/").and_then(split) {
+        format!("{remote}:{name}")
+    } else if let Some((collection, name)) = text.strip_prefix("refs/mirrors/").and_then(split) {
+        format!("({collection}, {name})")
+    } else {
+        text.strip_prefix("refs/heads/").unwrap_or(&text).to_owned()
+    }
+}
+
+/// What to do about the ref at `path` if its commit is missing, for people.
+pub(crate) fn ways_out(path: &Path) -> String {
+    format!("pull that commit, or delete the ref with 'ostree refs --delete {}'", spec(path))
 }
 
 /// Lists all refs of `repo`. Those of a parent protect nothing here.

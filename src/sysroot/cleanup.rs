@@ -11,7 +11,7 @@ use crate::container::layers;
 use crate::control::{Control, Phase};
 use crate::effort::Effort;
 use crate::error::{Error, Result};
-use crate::mark::retention::{Keep, Retention};
+use crate::mark::retention::Retention;
 use crate::pace::sync_file_system;
 use crate::plan;
 use crate::prune::{lock_both, prune_within, PlanUse, PruneOptions, Surroundings};
@@ -260,7 +260,7 @@ fn still_full() -> PruneReport {
 fn prune(owner: &mut Owner, repo: &Repo, options: &CleanupOptions, control: &Control) -> Result<PruneReport> {
     let CleanupOptions { dry_run, effort, max_freed, observer, plan, own_plans, .. } = *options;
     let options = PruneOptions {
-        retention: &Retention::refs(Keep::ALONE),
+        retention: &Retention::of_sysroot(),
         dry_run,
         effort,
         max_freed,

@@ -23,7 +23,7 @@ pub fn plan(path: &Path, options: &PlanOptions, control: &Control) -> Result<Pla
     let path = host::sysroot(path)?;
     let repo = Repo::open(&path.join("ostree/repo"))?;
     let mut owner = Owner::open(path, None, control)?;
-    let retention = Retention::refs(Keep::ALONE);
+    let retention = Retention::of_sysroot();
     let options = PlanOptions { retention: &retention, ..*options };
     let make = |sources: &mut dyn RootSource, dropped: &HashMap<Checksum, Vec<String>>| {
         let names = |commit: Checksum| dropped.get(&commit).cloned().unwrap_or_default();

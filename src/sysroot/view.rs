@@ -67,10 +67,15 @@ pub fn check_policy(
     effort: Effort,
     control: &Control,
 ) -> Result<PolicyCheck> {
-    look(Place::Repo(path), ViewOptions { depth: None, effort }, control, |repo, sources, options| {
-        let pace = Pace::new(&options.effort, repo.directory(), control);
-        view::check_policy(repo, sources, retention, options, pace.crew(), control)
-    })
+    look(
+        Place::Repo(path),
+        ViewOptions { depth: None, ignore_missing_commits: false, effort },
+        control,
+        |repo, sources, options| {
+            let pace = Pace::new(&options.effort, repo.directory(), control);
+            view::check_policy(repo, sources, retention, options, pace.crew(), control)
+        },
+    )
 }
 
 fn look<T>(
@@ -92,7 +97,7 @@ fn look<T>(
             let path = host::sysroot(path)?;
             let repo = Repo::open(&path.join("ostree/repo"))?;
             let mut owner = Owner::open(path, None, control)?;
-            look(&repo, &mut owner, ViewOptions { depth: Some(0), ..options })
+            look(&repo, &mut owner, ViewOptions { depth: Some(0), ignore_missing_commits: true, ..options })
         }
     }
 }

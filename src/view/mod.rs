@@ -21,8 +21,8 @@ use crate::effort::Effort;
 use crate::error::Result;
 use crate::mark::RootSource;
 use crate::repo::lock::LockKind;
-use crate::repo::object::Checksum;
-use crate::repo::refs;
+use crate::repo::object::{Checksum, ObjectName, ObjectType};
+use crate::repo::refs::{self, Ref};
 use crate::repo::Repo;
 
 pub use self::policy::{PolicyCheck, RuledRef};
@@ -35,6 +35,8 @@ pub(crate) use self::{policy::check_policy, usage::usage, why::why};
 pub struct ViewOptions {
     /// How many generations of parents refs keep; None: all.
     pub depth: Option<u32>,
+    /// Go on where a ref's commit is missing.
+    pub ignore_missing_commits: bool,
     /// How to go about it.
     pub effort: Effort,
 }
@@ -107,17 +109,22 @@ struct Root {
     depth: Option<u32>,
 }
 
-/// All roots as of now: deployments and the like first, then refs, each by name.
+/// All roots as of now: deployments and the like first, then refs, each by name. And refs that are none, for their
+/// commits are missing, if `options` say to ignore that.
 fn roots(
     repo: &Repo,
     sources: &mut dyn RootSource,
-    depth: Option<u32>,
+    options: ViewOptions,
     control: &Control,
-) -> Result<Vec<Root>> {
+) -> Result<(Vec<Root>, Vec<Ref>)> {
     control.enter(Phase::Roots, 0);
-    let mut found = Vec::new();
+    let (mut found, mut dangling) = (Vec::new(), Vec::new());
+    let is_missing = |commit| repo.has(ObjectName::new(commit, ObjectType::Commit)).map(|found| !found);
     for start in sources.roots()? {
-        let name = start.required_by.unwrap_or_default();
+        if start.required_by.is_none() && is_missing(start.commit)? {
+            continue;
+        }
+        let name = start.required_by.unwrap_or_else(|| "the running system".into());
         let name = name.strip_prefix("deployment ").unwrap_or(&name).to_owned();
         let (commit, depth) = (start.commit, start.keep.depth);
         found.push(Root { kind: RootKind::Deployment, name, spec: None, remote: None, commit, depth });
@@ -125,6 +132,10 @@ fn roots(
     let mut refs = refs::list(repo, control)?;
     refs.sort_unstable_by(|one, other| one.path.cmp(&other.path));
     for reference in refs.iter().filter(|reference| !sources.outdates(reference)) {
+        if options.ignore_missing_commits && is_missing(reference.target)? {
+            dangling.push(reference.clone());
+            continue;
+        }
         let below = reference.path.strip_prefix("refs/remotes").ok();
         let remote = below.and_then(|below| below.iter().next());
         let spec = reference.spec();
@@ -134,8 +145,8 @@ fn roots(
             spec: Some(spec),
             remote: remote.map(|remote| remote.to_string_lossy().into_owned()),
             commit: reference.target,
-            depth,
+            depth: options.depth,
         });
     }
-    Ok(found)
+    Ok((found, dangling))
 }

@@ -46,6 +46,8 @@ pub struct Usage {
     pub total: Total,
     /// What nobody keeps.
     pub garbage: Total,
+    /// Refs that keep nothing, for their commits are missing.
+    pub dangling_refs: Vec<(String, Checksum)>,
 }
 
 /// Finds out what holds the space in `repo`.
@@ -73,7 +75,7 @@ fn usage_now(
     crew: Crew,
     control: &Control,
 ) -> Result<Usage> {
-    let roots = roots(repo, sources, options.depth, control)?;
+    let (roots, dangling) = roots(repo, sources, options, control)?;
     let images = layers::find(repo, sources, control)?;
     // Marks before commits, as a mark may go meanwhile.
     let partial = repo.partial_commits()?;
@@ -107,7 +109,8 @@ fn usage_now(
         let size = |holder: &Holder| std::cmp::Reverse((holder.exclusive.bytes, holder.shared.bytes));
         (one.kind, size(one), &one.name).cmp(&(other.kind, size(other), &other.name))
     });
-    Ok(Usage { holders, total, garbage })
+    let dangling_refs = dangling.iter().map(|reference| (reference.spec(), reference.target)).collect();
+    Ok(Usage { holders, total, garbage, dangling_refs })
 }
 
 #[derive(Clone, Copy, Default)]

@@ -91,7 +91,7 @@ fn why_now(
     crew: Crew,
     control: &Control,
 ) -> Result<Explanation> {
-    let roots = roots(repo, sources, options.depth, control)?;
+    let (roots, _) = roots(repo, sources, options, control)?;
     let object = resolve(repo, &roots, text)?;
     let mut search = Search {
         repo,

@@ -265,6 +265,11 @@ def _add_retention(prune: _Parser) -> None:
         default=[],
         help="keep this commit even if no ref leads to it (may be given several times)",
     )
+    prune.add_argument(
+        "--ignore-missing-commits",
+        action="store_true",
+        help="go on where a ref's commit is missing, with a warning; by default that is an error",
+    )
 
 
 def _add_deletion(prune: _Parser) -> None:

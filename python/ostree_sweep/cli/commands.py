@@ -195,6 +195,7 @@ def _retention(options: argparse.Namespace) -> RetentionOptions:
         "protect_commits": options.protect_commits,
         "keep_unreferenced_younger_than": options.keep_unreferenced_younger_than,
         "policy": Policy.load(options.policy) if options.policy else None,
+        "ignore_missing_commits": options.ignore_missing_commits,
     }
 
 

@@ -106,6 +106,7 @@ def status(options: argparse.Namespace, signals: WorkSignals) -> Result:
         "stamp": snapshot and {"path": requested.path, "note": _note_data(snapshot)},
         "plan": planned,
         "reclaimable": reclaimable,
+        "dangling_refs": [] if isinstance(used, str) else [each.to_dict() for each in used.dangling_refs],
         "unneeded_layers": _unneeded_layers(held),
     }
     if options.metrics is not None:
@@ -138,6 +139,8 @@ def status(options: argparse.Namespace, signals: WorkSignals) -> Result:
     if isinstance(used, str):
         facts["Sizes"] = f"unknown: {used}"
     lines += [f"{f'{name}:':<17}{text}" for name, text in facts.items()]
+    dangling = () if isinstance(used, str) else used.dangling_refs
+    lines += [f"Dangling ref:    {each.name} (its commit {each.commit} is missing)" for each in dangling]
     lines += [f"Left over:       {path}" for path in found["leftovers"]]
     lines += [f"Cannot remove:   {each['path']}: {each['error']}" for each in found["obstacles"]]
     return Result(lines, data)
