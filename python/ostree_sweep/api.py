@@ -189,7 +189,7 @@ def plan(
     """Works out what will have to go, so that it can be deleted later without a crawl.
 
     For a sysroot with a staged deployment that is what a cleanup deletes once it's finalized; without one,
-    what a cleanup deletes now. Deletes nothing, and holds the repository's shared lock.
+    what a cleanup deletes now. Deletes nothing, and takes the repository's shared lock for a moment.
 
     Args:
         sysroot: a physical root, or the root of a booted deployment.
@@ -350,7 +350,7 @@ def prune(
 ) -> PruneReport:
     """Deletes a repository's unreachable objects: what `ostree prune` does, with its options and some more.
 
-    It crawls under the repository's shared lock, and deletes under the exclusive one, held in short slices.
+    It crawls without a lock, and deletes under the repository's exclusive one, held in short slices.
 
     Args:
         repo: the repository.

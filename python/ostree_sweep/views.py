@@ -3,7 +3,7 @@
 Roots are those of `prune(refs_only=True)`, every ref with its history; of a sysroot those of a cleanup, every
 deployment, and every ref without its history.
 
-Each call holds the repository's shared lock all the time, if there is a lock file to open.
+Each call takes the repository's shared lock for an instant, if it misses something.
 """
 
 from __future__ import annotations
