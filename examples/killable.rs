@@ -1,6 +1,6 @@
 //! The core alone, to be killed by tests; see `fault.rs` for when and how.
 //!
-//! `killable prune REPO [JOBS]` does what `ostree-sweep prune --refs-only --depth=0` does, `killable cleanup SYSROOT`
+//! `killable prune REPO [JOBS [IMPACT]]` does what `ostree-sweep prune --refs-only --depth=0` does, `killable cleanup SYSROOT`
 //! what `ostree-sweep cleanup` does, but for the stamp.
 //! Prints `waiting` once it waits for a lock. Exits as the command does: with 75 if a lock stayed busy.
 
@@ -26,8 +26,16 @@ fn main() -> ExitCode {
     let watched = Arc::clone(&control);
     std::thread::spawn(move || tell_of_waiting(&watched));
     let jobs = args.get(2).map_or(Ok(NonZeroUsize::MIN), |jobs| jobs.parse());
+    let impact = match args.get(3).map(String::as_str) {
+        Some("idle") => Impact::Idle,
+        Some("balanced") => Impact::Balanced,
+        _ => Impact::Full,
+    };
     let result = match (args.first().map(String::as_str), args.get(1).map(Path::new), jobs) {
-        (Some("prune"), Some(repo), Ok(jobs)) => prune_refs_only(repo, jobs, &control),
+        (Some("prune"), Some(repo), Ok(jobs)) => {
+            let effort = Effort { jobs: Some(jobs), ..Effort::new(impact) };
+            prune_refs_only(repo, effort, &control)
+        }
         (Some("cleanup"), Some(sysroot), Ok(jobs)) => {
             let options = CleanupOptions {
                 container_layers: false,
@@ -41,7 +49,7 @@ fn main() -> ExitCode {
             cleanup(sysroot, &options, &control).map(|_| ())
         }
         _ => {
-            eprintln!("usage: killable prune REPO [JOBS]\n       killable cleanup SYSROOT [JOBS]");
+            eprintln!("usage: killable prune REPO [JOBS [IMPACT]]\n       killable cleanup SYSROOT [JOBS]");
             return ExitCode::from(2);
         }
     };
@@ -54,11 +62,11 @@ fn main() -> ExitCode {
     }
 }
 
-fn prune_refs_only(repo: &Path, jobs: NonZeroUsize, control: &Control) -> Result<(), Error> {
+fn prune_refs_only(repo: &Path, effort: Effort, control: &Control) -> Result<(), Error> {
     let options = PruneOptions {
         retention: &Retention::refs(Keep::ALONE),
         dry_run: false,
-        effort: Effort { jobs: Some(jobs), ..Effort::new(Impact::Full) },
+        effort,
         max_freed: None,
         deltas_of: None,
         observer: None,

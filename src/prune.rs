@@ -578,4 +578,6 @@ impl Run<'_> {
 }
 
 #[cfg(test)]
+mod beside_others;
+#[cfg(test)]
 mod tests;

@@ -172,3 +172,40 @@ fn commits_of_this_very_moment_are_known() {
         });
     }
 }
+
+/// Something that keeps a commit with five generations of its history.
+struct Keeper(Checksum);
+
+impl RootSource for Keeper {
+    fn roots(&mut self) -> Result<Vec<Start>> {
+        let keep = Keep { depth: Some(5), since: None };
+        Ok(vec![Start { commit: self.0, keep, required_by: Some("a keeper".into()) }])
+    }
+    fn in_use(&mut self) -> Result<Vec<Start>> {
+        Ok(Vec::new())
+    }
+    fn outdates(&self, _: &Ref) -> bool {
+        false
+    }
+}
+
+#[test]
+fn a_history_goes_on_when_a_commit_that_was_missing_is_back() {
+    let files = TestRepo::new("archive");
+    for number in ["1", "2"] {
+        files.commit("main", &[(number, number)]);
+    }
+    let missing = files.commit("main", &[("3", "3")]);
+    let mut keeper = Keeper(files.commit("main", &[("4", "4")]));
+    files.drop_ref("main");
+    let (repo, retention) = (files.open(), tips());
+    with_crew(&repo, 2, |crew, control| {
+        let mut mark = Mark::new(&repo, &retention, crew, control);
+        Damage::Missing.during(&files, ObjectName::new(missing, ObjectType::Commit), || {
+            mark.look_first(&mut keeper).unwrap();
+        });
+        mark.look_ahead().unwrap();
+        assert!(matches!(mark.confirm(&mut keeper, None), Ok(Confirmation::Confirmed)));
+        assert_eq!(garbage_of(&mark, &files), []);
+    });
+}
