@@ -116,7 +116,7 @@ def test_every_public_name_is_in_the_table() -> None:
 
 
 def test_reference_has_every_public_name(tmp_path: Path) -> None:
-    output("make", "-C", PROJECT, "docs", f"DIST={tmp_path}")
+    output("make", "-C", PROJECT, "--assume-old=build", "docs", f"DIST={tmp_path}")
     page = (tmp_path / "docs" / "ostree_sweep.html").read_text(encoding="utf-8")
     assert all(f'id="{name}"' in page for name in ostree_sweep.__all__ if name != "aio")
     assert (tmp_path / "docs" / "ostree_sweep" / "aio.html").exists()

@@ -82,7 +82,7 @@ class Outcome:
 
 
 @pytest.mark.parametrize("mode", MODES)
-@examples()
+@examples(2)
 @given(description=descriptions(), options=OPTIONS, by_command=st.sampled_from([False] * 9 + [True]))
 def test_a_prune_deletes_what_ostree_deletes(
     mode: str,

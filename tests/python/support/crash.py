@@ -201,7 +201,8 @@ class Expected:
 
 def worn_sysroot(path: Path) -> Sysroot:
     """A sysroot with a stamp, objects that nothing reaches, and a directory that is no deployment."""
-    sysroot = Sysroot.create(path)
+    # Large enough for some objects of each kind in each step, and no larger: it is copied for each instant.
+    sysroot = Sysroot.create(path, directories=5)
     # What is deployed has to be on disk when the power fails.
     sysroot.ostree("config", "set", "core.fsync", "true")
     for version in (1, 2, 3):

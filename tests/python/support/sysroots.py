@@ -69,15 +69,17 @@ class Sysroot:
 
     Attributes:
         path: where it is.
+        directories: how many directories each version has, with ten files each.
     """
 
     path: Path
+    directories: int = 20
 
     @classmethod
-    def create(cls, path: Path, *stateroots: str) -> Sysroot:
+    def create(cls, path: Path, *stateroots: str, directories: int = 20) -> Sysroot:
         """Makes a sysroot at `path`, where nothing may be yet; by default with one stateroot, `os`."""
         path.mkdir()
-        sysroot = cls(path)
+        sysroot = cls(path, directories)
         sysroot.admin("init-fs", path)
         for stateroot in stateroots or ("os",):
             sysroot.admin("os-init", stateroot)
@@ -107,7 +109,7 @@ class Sysroot:
     def commit(self, version: int, branch: str = BRANCH) -> str:
         """Commits a version on top of the branch; returns its checksum."""
         tree = self.path.with_name(f"{self.path.name}-tree")
-        make_tree(tree, version, branch)
+        make_tree(tree, version, branch, self.directories)
         checksum = self.ostree("commit", f"--branch={branch}", "--owner-uid=0", "--owner-gid=0", tree)
         shutil.rmtree(tree)
         return checksum.strip()
