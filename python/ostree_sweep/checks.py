@@ -94,6 +94,7 @@ def texts(name: str, value: object) -> tuple[str, ...]:
     for item in items:
         if not isinstance(item, str):
             raise TypeError(f"{name} must be a collection of str, and has a {type(item).__name__}")
+        _encodable(name, item)
     return items
 
 
@@ -101,6 +102,15 @@ def text(name: str, value: object) -> None:
     """Checks a text."""
     if not isinstance(value, str):
         raise _wrong_type(name, "a str", value)
+    _encodable(name, value)
+
+
+def _encodable(name: str, value: str) -> None:
+    """Refuses text that is not UTF-8, as arguments of a command may be."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"{name} must be UTF-8, not {value!a}") from None
 
 
 def optional_text(name: str, value: object) -> None:
@@ -119,6 +129,8 @@ def optional_date(name: str, value: object) -> None:
     """Checks the type of a date, which may be None."""
     if value is not None and (isinstance(value, bool) or not isinstance(value, (str, int, float, datetime))):
         raise _wrong_type(name, "a str, a number of seconds or a datetime", value)
+    if isinstance(value, str):
+        _encodable(name, value)
 
 
 def by_ref(name: str, value: object, check: Callable[[str, object], object]) -> None:
@@ -128,6 +140,7 @@ def by_ref(name: str, value: object, check: Callable[[str, object], object]) -> 
     for ref, item in value.items():
         if not isinstance(ref, str):
             raise _wrong_type(f"{name}'s keys", "str", ref)
+        _encodable(f"{name}'s keys", ref)
         check(f"{name}[{ref!r}]", item)
 
 

@@ -33,7 +33,8 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Callable, Optional, Union
 
-from . import checks
+from . import checks, given
+from .cancellation import Cancellable
 from .frozen import FrozenDict
 
 if TYPE_CHECKING:
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from ._core import _Retention
+
+_MAX_BYTES = 1 << 20
 
 ALL = -1
 """The depth that keeps a whole history."""
@@ -113,23 +116,30 @@ class Policy:
         return rules, None if self.default is None else self.default.as_tuple()
 
     @classmethod
-    def load(cls, path: Union[str, os.PathLike[str]]) -> Policy:
-        """Reads a policy file.
+    def load(cls, path: Union[str, os.PathLike[str]], *, cancellable: Optional[Cancellable] = None) -> Policy:
+        """Reads a policy file, or a pipe until its end.
+
+        Args:
+            path: the file, of 1 MiB at most.
+            cancellable: asked every 50 ms while a pipe has nothing.
 
         Raises:
-            OSError: it can't be read.
-            ValueError: it is no TOML, or says something that policies don't.
+            OSError: it can't be read, or is neither a regular file nor a pipe.
+            ValueError: it is too large, no TOML, or says something that policies don't.
+            OperationCancelled: the cancellable said so.
         """
         if sys.version_info >= (3, 11):
             import tomllib
         else:
             import tomli as tomllib  # type: ignore[import-not-found,unused-ignore]
-        with open(path, "rb") as file:
-            try:
-                data = tomllib.load(file)
-                return cls._parse(data)
-            except ValueError as error:
-                raise ValueError(f"{os.fspath(path)}: {error}") from None
+        name = os.fspath(path)
+        content = given.read(name, _MAX_BYTES, cancellable)
+        try:
+            return cls._parse(tomllib.loads(content.decode()))
+        except RecursionError:
+            raise ValueError(f"{name}: nested too deeply") from None
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from None
 
     @classmethod
     def _parse(cls, data: dict[str, Any]) -> Policy:

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from typing import Callable
 
 import pytest
 
@@ -490,6 +491,72 @@ def test_a_policy_that_makes_no_sense(
     done = sweep(repo, f"--policy={policy(tmp_path / 'policy.toml', text)}")
     assert (done.returncode, reason in done.stderr) == (status, True), done.stderr
     assert objects(repo) == before
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (lambda path: path.symlink_to("/dev/zero"), "neither a regular file nor a pipe"),
+        (lambda path: path.mkdir(), "neither a regular file nor a pipe"),
+        (
+            lambda path: os.truncate(os.open(path, os.O_CREAT | os.O_WRONLY), 10 << 30),
+            "larger than 1048576 bytes",
+        ),
+        (lambda path: path.write_text("a = " + "[" * 100_000), "nested too deeply"),
+    ],
+)
+def test_a_policy_is_a_file_of_bounded_size(
+    repo: Path, tmp_path: Path, make: Callable[[Path], object], reason: str
+) -> None:
+    make(tmp_path / "policy.toml")
+    done = sweep(repo, f"--policy={tmp_path}/policy.toml", "--json")
+    assert reason in json.loads(done.stdout)["error"]["message"]
+    assert done.returncode in (1, 2)
+    assert done.stderr == ""
+
+
+def test_a_policy_may_come_through_a_pipe_and_waiting_for_it_can_be_cancelled(
+    repo: Path, tmp_path: Path
+) -> None:
+    text = "[default]\nkeep-last = 1"
+    command = f"'{COMMAND}' prune --repo='{repo}' --policy=<(sleep 0.3; printf '{text}')"
+    assert subprocess.run(["bash", "-c", command], check=False).returncode == 0
+    assert len(commits(repo)) == 1
+    os.mkfifo(tmp_path / "fifo")
+    waiting = subprocess.Popen(
+        [COMMAND, "prune", f"--repo={repo}", f"--policy={tmp_path}/fifo"], stderr=subprocess.PIPE, text=True
+    )
+    with pytest.raises(subprocess.TimeoutExpired):
+        waiting.wait(timeout=2)
+    waiting.terminate()
+    assert waiting.communicate(timeout=30)[1] == "error: the operation was cancelled\n"
+    assert waiting.returncode == 143
+
+
+@pytest.mark.needs_root
+def test_root_is_warned_of_a_policy_that_others_can_change(repo: Path, tmp_path: Path) -> None:
+    file = policy(tmp_path / "policy.toml", "[default]\nprotect = true")
+    assert sweep(repo, f"--policy={file}").stderr == ""
+    file.chmod(0o664)
+    assert "others than root can change this policy" in sweep(repo, f"--policy={file}").stderr
+    file.chmod(0o644)
+    os.chown(file, 12345, 0)
+    assert "others than root can change this policy" in sweep(repo, f"--policy={file}").stderr
+
+
+@pytest.mark.parametrize(
+    "option", ["--exclude-ref", "--only-branch", "--protect-commit", "--keep-younger-than", "--delete-commit"]
+)
+def test_arguments_that_are_not_utf8_are_an_error(repo: Path, option: str) -> None:
+    command = [os.fsencode(COMMAND), b"prune", b"--repo=" + os.fsencode(repo), option.encode() + b"=\xff"]
+    for more in ([], [b"--json"]):
+        done = subprocess.run([*command, *more], check=False, capture_output=True)
+        assert done.returncode == 2
+        assert b"must be UTF-8, not '\\udcff'" in (
+            done.stderr or json.loads(done.stdout)["error"]["message"].encode()
+        )
+    depth = [*command[:3], b"--retain-branch-depth=\xff=1", b"--json"]
+    assert subprocess.run(depth, check=False, capture_output=True).returncode == 2
 
 
 def test_a_policy_excludes_options_for_the_same(repo: Path, tmp_path: Path) -> None:

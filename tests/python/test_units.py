@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import stat
 import subprocess
 from pathlib import Path
 
@@ -54,6 +56,55 @@ def test_units_that_would_run_nothing_are_not_written(root: Path) -> None:
     with pytest.raises(ValueError, match="absolute"):
         units.install(root, "usr/local")
     assert not list(root.rglob("systemd"))
+
+
+def test_units_are_replaced_as_a_whole_whatever_the_umask(root: Path) -> None:
+    system = root / "usr/local/lib/systemd/system"
+    system.mkdir(parents=True)
+    outside = root.with_name(f"{root.name}-outside")
+    outside.write_text("precious")
+    (system / NAMES[0]).symlink_to(outside)
+    previous = os.umask(0)
+    try:
+        written = units.install(root, "/usr/local")
+    finally:
+        os.umask(previous)
+    assert outside.read_text() == "precious"
+    assert {Path(path).lstat().st_mode for path in written} == {stat.S_IFREG | 0o644}
+    assert sorted(path.name for path in system.iterdir()) == sorted(NAMES)
+    assert stat.S_IMODE((root / "usr/local/lib/systemd/system-preset").stat().st_mode) == 0o755
+
+
+def test_links_do_not_lead_out_of_the_root(root: Path) -> None:
+    """An absolute one begins at that root, as it does in the system that boots from it."""
+    outside = root.with_name(f"{root.name}-outside")
+    outside.mkdir()
+    (root / "usr/local/lib").symlink_to(f"{'../' * 30}{outside}")
+    units.install(root, "/usr/local")
+    assert list(outside.iterdir()) == []
+    assert len(list(root.joinpath(*outside.parts[1:]).rglob("*.service"))) == 3
+    with pytest.raises(ValueError, match=r"without '\.\.'"):
+        units.install(root, "/usr/local/../local")
+
+
+@pytest.mark.parametrize("prefix", ["/opt/my tools", "/opt/50%off", "/opt/grün"])
+def test_the_prefix_is_quoted_as_systemd_reads_it(tmp_path: Path, prefix: str) -> None:
+    binaries = tmp_path / prefix.lstrip("/") / "bin"
+    binaries.mkdir(parents=True)
+    shutil.copy("/bin/true", binaries / "ostree-sweep")
+    written = units.install(tmp_path, prefix)
+    shutil.copytree(SYSTEM_UNITS, tmp_path / "usr/lib/systemd/system", symlinks=True)
+    (tmp_path / "bin").mkdir()
+    for path in written:
+        shutil.copy(path, tmp_path / "usr/lib/systemd/system")
+    done = systemd("systemd-analyze", "verify", f"--root={tmp_path}", "--man=no", *SERVICES)
+    assert [line for line in done.stderr.splitlines() if "ostree-sweep" in line] == []
+
+
+@pytest.mark.parametrize("prefix", ["/opt/a\nb", "/opt/a$b", "/opt/\udcff", '/opt/a"b', "/opt/a\\b"])
+def test_a_prefix_that_no_unit_can_name_is_refused(root: Path, prefix: str) -> None:
+    with pytest.raises(ValueError, match="--prefix"):
+        units.install(root, prefix)
 
 
 def test_nothing_is_turned_on_until_somebody_says_so(root: Path) -> None:

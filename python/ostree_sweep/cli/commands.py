@@ -9,11 +9,11 @@ from .. import api
 from ..errors import PartialCleanupError, StalePlanError
 from ..plans import PlanPlaces, PrunePlan, object_names
 from ..reports import CleanupReport, not_needed
-from ..retention import Policy
 from ..stamp import CleanupStamp, request_cleanup
 from . import metrics, service, views
 from .arguments import default_repo, default_sysroot
 from .output import Result, item_printer, report_result, say, show_details, warn
+from .policies import load_policy
 from .table import size
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def prune(options: argparse.Namespace, signals: WorkSignals) -> Result:
     with signals.progress(bar=not options.verbose) as progress:
         report = api.prune(
             options.repo or default_repo(),
-            **{**_retention(options), "strict": options.strict},
+            **{**_retention(options, signals), "strict": options.strict},
             delete_commit=options.delete_commit,
             static_deltas_only=options.static_deltas_only,
             dry_run=bool(options.dry_run),
@@ -83,7 +83,7 @@ def plan(options: argparse.Namespace, signals: WorkSignals) -> Result:
                 output=options.output,
                 cancellable=signals.token,
                 progress=progress,
-                **(_retention(options) if options.repo is not None else {}),
+                **(_retention(options, signals) if options.repo is not None else {}),
                 **_work_options(options),
             )
     lines = [
@@ -182,7 +182,7 @@ def _work_options(options: argparse.Namespace) -> dict[str, Any]:
     return {name: given[name] for name in _WORK_OPTIONS if name in given}
 
 
-def _retention(options: argparse.Namespace) -> RetentionOptions:
+def _retention(options: argparse.Namespace, signals: WorkSignals) -> RetentionOptions:
     """What was given of what to keep."""
     return {
         "refs_only": options.refs_only,
@@ -194,7 +194,7 @@ def _retention(options: argparse.Namespace) -> RetentionOptions:
         "exclude_refs": options.exclude_refs,
         "protect_commits": options.protect_commits,
         "keep_unreferenced_younger_than": options.keep_unreferenced_younger_than,
-        "policy": Policy.load(options.policy) if options.policy else None,
+        "policy": load_policy(options.policy, signals) if options.policy else None,
         "ignore_missing_commits": options.ignore_missing_commits,
     }
 

@@ -10,11 +10,11 @@ from .. import views
 from ..errors import OperationCancelled, OstreeSweepError
 from ..locks import holders
 from ..plans import PlanPlaces, PrunePlan
-from ..retention import Policy
 from ..stamp import CleanupStamp
 from . import metrics
 from .arguments import default_repo, default_sysroot
 from .output import Result
+from .policies import load_policy
 from .table import short, size, table
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def why(options: argparse.Namespace, signals: WorkSignals) -> Result:
 def policy(options: argparse.Namespace, signals: WorkSignals) -> Result:
     """`ostree-sweep policy`."""
     repo = options.repo or default_repo()
-    rules = Policy.load(options.check)
+    rules = load_policy(options.check, signals)
     with signals.progress() as progress:
         found = views.check_policy(
             rules, repo, **_looking(options), cancellable=signals.token, progress=progress
