@@ -52,6 +52,14 @@ pub enum Error {
     /// The caller cancelled the run; the report says what was done before.
     #[error("Operation was cancelled")]
     Cancelled(Option<Box<PruneReport>>),
+    /// The run was stopped by `error`, after it had done what the report says.
+    #[error("{error}")]
+    Stopped {
+        /// What stopped it.
+        error: Box<Error>,
+        /// What was done before.
+        report: Box<PruneReport>,
+    },
     /// The time that the run was given is over.
     #[error("the time budget is used up")]
     OutOfTime,
@@ -81,6 +89,32 @@ impl Error {
     /// An input/output error on `path`.
     pub fn io(path: impl AsRef<Path>, source: impl Into<io::Error>) -> Self {
         Self::Io { path: path.as_ref().to_owned(), source: source.into() }
+    }
+
+    /// This error, which came after `done`, besides what it says itself was done.
+    pub(crate) fn after(self, done: PruneReport) -> Self {
+        let is_cancelled = matches!(self, Error::Cancelled(_));
+        let (error, rest) = self.split();
+        let done = match rest {
+            Some(rest) => done.followed_by(rest),
+            None => done,
+        };
+        if is_cancelled {
+            Error::Cancelled(Some(Box::new(done)))
+        } else if done.changed_nothing() {
+            error
+        } else {
+            Error::Stopped { error: Box::new(error), report: Box::new(done) }
+        }
+    }
+
+    /// The error alone, and the report of what was done before it.
+    pub(crate) fn split(self) -> (Self, Option<PruneReport>) {
+        match self {
+            Error::Cancelled(report) => (Error::Cancelled(None), report.map(|report| *report)),
+            Error::Stopped { error, report } => (*error, Some(*report)),
+            other => (other, None),
+        }
     }
 
     /// Reachable data named `object` is unusable.

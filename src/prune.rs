@@ -118,7 +118,8 @@ impl Surroundings for Alone {
 /// None while crawling, then the exclusive lock in slices. A dry run takes the shared lock for a moment.
 ///
 /// # Cancellation
-/// [`Error::Cancelled`] with a report of what was done.
+/// [`Error::Cancelled`] with a report of what was done. Any other error after something was deleted is an
+/// [`Error::Stopped`], with one, too.
 pub fn prune(repo: &Repo, options: &PruneOptions, control: &Control) -> Result<PruneReport> {
     prune_within(repo, &mut Alone, options, control)
 }
@@ -233,8 +234,7 @@ pub(crate) fn prune_within(
             report.unfinished = Some(Error::OutOfTime.to_string());
             Ok(report)
         }
-        Err(Error::Cancelled(_)) => Err(Error::Cancelled(Some(Box::new(report)))),
-        Err(error) => Err(error),
+        Err(error) => Err(error.after(report)),
     }
 }
 

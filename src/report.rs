@@ -150,6 +150,13 @@ impl PruneReport {
         self.by_type.values().fold(0, |sum, t| sum.saturating_add(t.bytes_freed))
     }
 
+    /// Whether all is as it was before the run.
+    pub(crate) fn changed_nothing(&self) -> bool {
+        let files = self.deltas_pruned + self.delta_indexes_pruned + self.leftovers_pruned;
+        let sysroot = self.deployments_removed.len() + self.container_layers_removed.len();
+        self.dry_run || (self.objects_pruned() == 0 && files == 0 && sysroot == 0)
+    }
+
     pub(crate) fn tally(&mut self, kind: ObjectType) -> &mut Tally {
         self.by_type.entry(kind).or_default()
     }

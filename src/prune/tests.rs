@@ -425,3 +425,41 @@ fn the_lock_is_free_before_and_after_a_dry_run() {
     let state = crate::repo::lock::state(std::os::fd::AsFd::as_fd(&lock)).unwrap();
     assert_eq!(state, LockState::Free);
 }
+
+/// Changes a setting after the first object was deleted; returns what becomes of the run, and of the repository.
+fn with_a_setting_changed(command: &[&str]) -> (Result<PruneReport>, BTreeSet<ObjectName>) {
+    let (files, _) = worn_repo("bare");
+    let retention = tips();
+    let changed = OnceLock::new();
+    let observer = |_: Pruned| {
+        changed.get_or_init(|| files.ostree(command));
+    };
+    let effort = Effort { lock_slice: Duration::from_millis(1), ..effort(1) };
+    let options = PruneOptions { effort, observer: Some(&observer), ..options(&retention, 1) };
+    let result = prune(&files.open(), &options, &Control::new());
+    (result, files.objects())
+}
+
+#[test]
+fn a_setting_that_decides_nothing_stops_no_run() {
+    for command in [
+        &["remote", "add", "new", "https://example.com"][..],
+        &["config", "set", "core.lock-timeout-secs", "7"],
+        &["config", "set", "core.tombstone-commits", "true"],
+    ] {
+        let (result, left) = with_a_setting_changed(command);
+        result.unwrap();
+        let commits = left.iter().filter(|object| object.kind == ObjectType::Commit);
+        assert_eq!(commits.count(), 1, "{command:?}");
+    }
+}
+
+#[test]
+fn an_error_tells_what_was_done_before() {
+    let (result, left) = with_a_setting_changed(&["config", "set", "core.payload-link-threshold", "7"]);
+    let Err(Error::Stopped { error, report }) = result else { panic!("{result:?}") };
+    assert!(matches!(*error, Error::Unsupported { .. }), "{error:?}");
+    let all = worn_repo("bare").0.objects().len();
+    assert!(report.objects_pruned() > 0);
+    assert_eq!(report.objects_pruned(), (all - left.len()) as u64);
+}

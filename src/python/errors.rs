@@ -37,6 +37,13 @@ pub(super) fn to_python(py: Python, error: Error) -> PyErr {
                 Err(error) => error,
             }
         }
+        Error::Stopped { error, report } => {
+            let raised = to_python(py, *error);
+            let attached = PruneDict::from(*report)
+                .into_pyobject(py)
+                .and_then(|report| raised.value(py).setattr("report", report));
+            attached.err().unwrap_or(raised)
+        }
         // Built by hand: PyO3's own conversion of an io::Error sets neither errno nor filename. The path as a string,
         // or Python would import pathlib for it.
         Error::Io { path, source } => match source.raw_os_error() {

@@ -114,6 +114,17 @@ impl Config {
     }
 }
 
+impl Config {
+    /// Whether the same objects are kept and deleted by the one as by the other, in the same way.
+    pub(crate) fn decides_as(&self, other: &Self) -> bool {
+        let Self { mode, parent, locking, payload_link_threshold, .. } = self;
+        *mode == other.mode
+            && *parent == other.parent
+            && *locking == other.locking
+            && *payload_link_threshold == other.payload_link_threshold
+    }
+}
+
 /// The text of a `config` file with `core.tombstone-commits` switched on.
 pub(crate) fn with_tombstones(text: &str, path: &Path) -> Result<String> {
     let file = key_file(text, KeyFileFlags::KEEP_COMMENTS | KeyFileFlags::KEEP_TRANSLATIONS)

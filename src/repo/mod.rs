@@ -12,7 +12,7 @@ pub mod refs;
 pub mod variant;
 pub(crate) mod waiters;
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
@@ -181,14 +181,20 @@ impl Repo {
         Self::open(&self.path)
     }
 
-    /// Fails if the settings are no longer those the run began with.
+    /// Fails if settings by which objects are kept or deleted are no longer those the run began with.
     pub(crate) fn check_config(&self) -> Result<()> {
         let text = read_config(self.directory(), &self.path)?;
         let path = self.path.join("config");
-        if text != self.config_text && Config::parse(&text, &path)? != self.config {
+        if text != self.config_text && !self.config.decides_as(&Config::parse(&text, &path)?) {
             return Err(Error::Unsupported { path, reason: "the settings were changed meanwhile".into() });
         }
         self.parent().map_or(Ok(()), Repo::check_config)
+    }
+
+    /// The remotes that are configured by now.
+    pub(crate) fn remotes(&self) -> Result<BTreeSet<String>> {
+        let text = read_config(self.directory(), &self.path)?;
+        Ok(Config::parse(&text, &self.path.join("config"))?.remotes)
     }
 
     /// Reads a commit, dirtree or dirmeta from here or a parent into `buffer`, and checks that its bytes are those

@@ -215,11 +215,12 @@ fn remove_candidate(
 pub(crate) fn prune_summaries(context: Context, report: &mut PruneReport) -> Result<()> {
     let path = Path::new("tmp/cache/summaries");
     let Some(elsewhere) = remotes_configured_elsewhere() else { return Ok(()) };
+    let here = context.repo.remotes()?;
     let result = context.repo.part(path).and_then(|summaries| match summaries {
         Some(summaries) => each_entry(&summaries, &context.repo.path().join(path), |entry| {
             let remote = entry.name.strip_suffix(b".sig").unwrap_or(entry.name);
             let is_configured = |known: &BTreeSet<String>| known.iter().any(|name| name.as_bytes() == remote);
-            if is_configured(&context.repo.config().remotes) || is_configured(&elsewhere) {
+            if is_configured(&here) || is_configured(&elsewhere) {
                 return Ok(());
             }
             let path = path.join(name(entry));

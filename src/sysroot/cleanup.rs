@@ -68,12 +68,11 @@ fn in_this_thread(path: &Path, options: &CleanupOptions, control: &Control) -> R
     let mut before = PruneReport::default();
     match clean_sysroot(path, options, control, &mut before) {
         Ok(report) => Ok(joined(before, report)),
-        Err(Error::Cancelled(report)) => {
-            let report = report.map_or_else(PruneReport::default, |report| *report);
-            Err(Error::Cancelled(Some(Box::new(joined(before, report)))))
-        }
         Err(Error::OutOfTime) => Ok(out_of_time(joined(before, PruneReport::default()))),
-        Err(error) => Err(error),
+        Err(error) => {
+            let (error, report) = error.split();
+            Err(error.after(joined(before, report.unwrap_or_default())))
+        }
     }
 }
 
@@ -135,9 +134,8 @@ fn clean_sysroot(
     }
     match make_durable(&repo, control) {
         Ok(()) => Ok(report),
-        Err(Error::Cancelled(_)) => Err(Error::Cancelled(Some(Box::new(report)))),
         Err(Error::OutOfTime) => Ok(out_of_time(report)),
-        Err(error) => Err(error),
+        Err(error) => Err(error.after(report)),
     }
 }
 
@@ -211,12 +209,8 @@ fn write_refs_and_prune(
     };
     match rest {
         Ok(rest) => Ok(report.followed_by(rest)),
-        Err(Error::Cancelled(rest)) => {
-            let rest = rest.map_or_else(PruneReport::default, |rest| *rest);
-            Err(Error::Cancelled(Some(Box::new(report.followed_by(rest)))))
-        }
         Err(Error::OutOfTime) => Ok(out_of_time(report)),
-        Err(error) => Err(error),
+        Err(error) => Err(error.after(report)),
     }
 }
 

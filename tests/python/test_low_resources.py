@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import json
 import os
 import re
 import shutil
@@ -418,6 +419,15 @@ def test_what_cannot_be_deleted_is_named_and_the_rest_goes(repo: Path, left: set
     assert objects(repo) == left
 
 
+def test_an_error_has_the_report_of_what_was_done(repo: Path) -> None:
+    before = objects(repo)
+    done = sweep(*PRUNE, f"--repo={repo}", "--json", under=failing("fsync", *repo.glob("objects/??")))
+    assert done.returncode == 1
+    outcome = json.loads(done.stdout)
+    assert outcome["error"]["type"] == "OSError"
+    assert outcome["report"]["objects_pruned"] == len(before - objects(repo)) > 0
+
+
 def test_a_barrier_that_fails_ends_the_run(repo: Path, left: set[str]) -> None:
     """If it is not sure that commits are gone for good, all that they reach stays."""
     before = objects(repo)
@@ -427,6 +437,7 @@ def test_a_barrier_that_fails_ends_the_run(repo: Path, left: set[str]) -> None:
     gone = before - objects(repo)
     assert gone
     assert all(name.endswith(".commit") for name in gone)
+    assert done.stdout.startswith(f"Deleted {len(gone)} objects, ")
     repositories.fsck(repo)
     assert sweep(*PRUNE, f"--repo={repo}").returncode == 0
     assert objects(repo) == left

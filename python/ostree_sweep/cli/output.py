@@ -149,7 +149,9 @@ def _failure_lines(error: Exception) -> tuple[list[str], list[str]]:
         return report_result(error.report).lines, failures
     if isinstance(error, OperationCancelled) and error.report is not None:
         return [], [f"{error}: {_freed(error.report, is_complete=False)}"]
-    return [], [_message(error)]
+    report: PruneReport | None = getattr(error, "report", None)
+    done = [] if report is None or report.objects_pruned == 0 else [_freed(report, is_complete=False)]
+    return done, [_message(error)]
 
 
 def _failure_id(error: Exception) -> str:
