@@ -162,6 +162,12 @@ impl Control {
         }
     }
 
+    /// The same for work that holds no lock, which also waits here as long as the run is asked to rest.
+    pub(crate) fn check_or_rest(&self) -> Result<()> {
+        self.rest_while_paused()?;
+        self.check()
+    }
+
     /// Notes that a lock was taken; dropping the result notes its release.
     pub(crate) fn hold(&self, lock: Lockable) -> Hold<'_> {
         self.holds.hold(lock)

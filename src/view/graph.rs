@@ -229,7 +229,7 @@ impl<'a> Graph<'a> {
 }
 
 fn list_directory(repo: &Repo, number: u8, control: &Control) -> Result<Vec<(ObjectName, u64)>> {
-    control.check()?;
+    control.check_or_rest()?;
     let mut found = Vec::new();
     let Some(directory) = repo.open_object_directory(number)? else { return Ok(found) };
     let path = repo.object_directory_path(number);

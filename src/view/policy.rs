@@ -68,7 +68,7 @@ pub(crate) fn check_policy(
         let (mut kept, mut pruned) = (0, 0);
         let mut next = Some(reference.target);
         while let Some(commit) = next {
-            control.check()?;
+            control.check_or_rest()?;
             let parent = if let Some(parent) = parents.get(&commit) {
                 *parent
             } else {

@@ -169,7 +169,7 @@ fn account(
             for (commit, whole) in commits_of(graph, root, partial)? {
                 stack.push(commit);
                 while let Some(number) = stack.pop() {
-                    control.check()?;
+                    control.check_or_rest()?;
                     if whole && graph.is_missing(number) {
                         return Err(Error::corrupt(graph.name(number), "it is missing"));
                     }

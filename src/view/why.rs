@@ -168,7 +168,7 @@ fn targets(repo: &Repo, object: ObjectName, control: &Control) -> Result<HashSet
         }
         ObjectType::FileXattrs => {
             for number in 0..=u8::MAX {
-                control.check()?;
+                control.check_or_rest()?;
                 let Some(directory) = repo.open_object_directory(number)? else { continue };
                 each_entry(&directory, &repo.object_directory_path(number), |entry| {
                     let link = ObjectName::from_entry(number, entry.name, repo.config().mode);
@@ -209,7 +209,7 @@ impl Search<'_> {
         let mut next = Some(root.commit);
         let mut generation = 0;
         while let Some(commit) = next {
-            self.control.check()?;
+            self.control.check_or_rest()?;
             seen.insert(commit);
             let way = |path| Way { kind: root.kind, name: root.name.clone(), commit, generation, path };
             let Some(decoded) = self.commit(commit)? else {
@@ -302,7 +302,7 @@ impl Search<'_> {
         loop {
             let mut found = false;
             if let Some(tree) = next.take() {
-                self.control.check()?;
+                self.control.check_or_rest()?;
                 self.control.advance(1);
                 let (mut subtrees, mut hit) = (Vec::new(), false);
                 for (_, child) in self.entries(tree)? {

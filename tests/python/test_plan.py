@@ -59,7 +59,9 @@ def history(repo: Path) -> list[str]:
 def traced(*command: object) -> tuple[dict[str, object], int]:
     """Runs a command with `--json`; returns what it reports, and how many dirtrees it opened."""
     trace = Path(str(command[-1])).with_name("trace")
-    report = output("strace", "-f", "-qq", "-o", trace, "-e", "trace=openat", COMMAND, *command, "--json")
+    report = output(
+        "strace", "-f", "-qq", "-o", trace, "-e", "trace=openat,openat2", COMMAND, *command, "--json"
+    )
     return json.loads(report), len(re.findall(r"\.dirtree\"", trace.read_text(encoding="utf-8")))
 
 
