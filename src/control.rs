@@ -216,6 +216,13 @@ impl Control {
         self.done.fetch_add(steps, Ordering::Relaxed);
     }
 
+    /// The same, unless the run is in another phase: a look at what changed is no step of a sweep.
+    pub(crate) fn advance_in(&self, phase: Phase, steps: u64) {
+        if self.phase.load(Ordering::Relaxed) == phase as u8 {
+            self.advance(steps);
+        }
+    }
+
     pub(crate) fn freed(&self, bytes: u64) {
         let add = |sum: u64| Some(sum.saturating_add(bytes));
         let _ = self.bytes_freed.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);

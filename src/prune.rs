@@ -227,9 +227,14 @@ pub(crate) fn prune_within(
     };
     report.locks = control.lock_times();
     report.duration = start.elapsed();
-    control.enter(Phase::Done, 0);
     match result {
-        Ok(()) => Ok(report),
+        Ok(()) => {
+            // A run that was stopped ends in the phase that it was in.
+            if report.unfinished.is_none() {
+                control.enter(Phase::Done, 0);
+            }
+            Ok(report)
+        }
         Err(Error::OutOfTime) => {
             report.unfinished = Some(Error::OutOfTime.to_string());
             Ok(report)
@@ -552,7 +557,8 @@ impl Run<'_> {
             }
             Stage::Marks(sweep) => {
                 self.report.merge(sweep.report);
-                control.enter(Phase::Sweep, DIRECTORIES as u64);
+                // Each directory for its trees and for its files, of which it may have none to delete.
+                control.enter(Phase::Sweep, 2 * DIRECTORIES as u64);
                 Stage::Trees(Pass::over_trees(self.context.repo))
             }
             Stage::Trees(pass) | Stage::Files(pass) if self.context.is_exhausted() => {
@@ -564,7 +570,7 @@ impl Run<'_> {
                 self.cached = pass.take_cached();
                 let (report, directories) = pass.finish();
                 self.report.merge(report);
-                control.enter(Phase::Sweep, directories.len() as u64);
+                control.advance(DIRECTORIES.saturating_sub(directories.len()) as u64);
                 Stage::Files(Pass::over_files(self.context.repo, &directories))
             }
             Stage::Files(pass) if pass.remaining() == 0 => {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::live_set::LiveSet;
 use super::roots::Root;
-use crate::control::Control;
+use crate::control::{Control, Phase};
 use crate::error::{Error, Result};
 use crate::pace::Pace;
 use crate::repo::object::{ObjectName, ObjectType};
@@ -167,7 +167,7 @@ impl Worker<'_> {
         } else {
             variant::dirmeta(&self.buffer)
         };
-        self.control.advance(1);
+        self.control.advance_in(Phase::Crawl, 1);
         decoded.map_err(|error| Error::corrupt(object, error.0))
     }
 }

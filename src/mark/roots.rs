@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::live_set::LiveSet;
 use super::retention::Keep;
-use crate::control::Control;
+use crate::control::{Control, Phase};
 use crate::error::{Error, Result};
 use crate::repo::object::{Checksum, ObjectName, ObjectType};
 use crate::repo::refs::ways_out;
@@ -210,7 +210,7 @@ impl History {
                 if live.insert(object) {
                     let variant::Commit { root_tree: tree, root_meta: meta, .. } = decoded;
                     roots.push(Root { commit, tree, meta, partial: partial.contains(&commit) });
-                    control.advance(1);
+                    control.advance_in(Phase::Roots, 1);
                 }
                 match decoded.parent {
                     Some(parent) if left.generations > 0 || left.since.is_some() => commit = parent,
