@@ -220,6 +220,33 @@ def test_protected_commits_stay_with_all_they_reach(repo: Path) -> None:
     assert sweep(repo, "--refs-only", "--protect-commit=word").returncode == 2
 
 
+def test_commits_to_protect_may_come_from_a_list(repo: Path, tmp_path: Path) -> None:
+    kept = commits(repo)[1:3]
+    listed = tmp_path / "listed"
+    listed.write_text(f"# what is kept elsewhere\n\n{kept[0]}\n  {kept[1]} # and this\n")
+    before = objects(repo)
+    for wrong, status in ((f"{'0' * 64}\n", 1), ("word\n", 2), (f"{kept[0]} {kept[1]}\n", 2)):
+        (tmp_path / "wrong").write_text(f"{kept[0]}\n{wrong}")
+        done = sweep(repo, "--refs-only", "--depth=0", f"--protect-commits-from={tmp_path}/wrong")
+        assert (done.returncode, wrong.strip() in done.stderr) == (status, True)
+    assert objects(repo) == before
+    command = [
+        str(COMMAND),
+        "prune",
+        f"--repo={repo}",
+        "--refs-only",
+        "--depth=0",
+        "--protect-commits-from=-",
+    ]
+    piped = subprocess.run(command, input=listed.read_bytes(), check=False, capture_output=True)
+    assert (piped.returncode, piped.stderr) == (0, b"")
+    assert {f"{commit}.commit" for commit in kept} <= objects(repo)
+    left = objects(repo)
+    assert sweep(repo, "--refs-only", "--depth=0", f"--protect-commits-from={listed}").returncode == 0
+    assert objects(repo) == left
+    assert len([name for name in left if name.endswith(".commit")]) == 4
+
+
 def test_excluded_refs_keep_their_history(repo: Path) -> None:
     assert sweep(repo, "--refs-only", "--depth=0", "--exclude-ref=main").returncode == 0
     assert (len(commits(repo, "main")), len(commits(repo, "dev"))) == (4, 1)

@@ -266,6 +266,11 @@ def _add_retention(prune: _Parser) -> None:
         help="keep this commit even if no ref leads to it (may be given several times)",
     )
     prune.add_argument(
+        "--protect-commits-from",
+        metavar="FILE",
+        help="keep the commits whose checksums FILE has, one a line; # begins a comment; -: standard input",
+    )
+    prune.add_argument(
         "--ignore-missing-commits",
         action="store_true",
         help="go on where a ref's commit is missing, with a warning; by default that is an error",

@@ -13,7 +13,7 @@ from ..stamp import CleanupStamp, request_cleanup
 from . import metrics, service, views
 from .arguments import default_repo, default_sysroot
 from .output import Result, item_printer, report_result, say, show_details, warn
-from .policies import load_policy
+from .policies import listed_commits, load_policy
 from .table import size
 
 if TYPE_CHECKING:
@@ -91,7 +91,9 @@ def plan(options: argparse.Namespace, signals: WorkSignals) -> Result:
         f"Would delete: {made.objects} objects, freeing {size(made.bytes)}",
     ]
     data = made.to_dict()
-    if made.path is not None:
+    if made.path is None:
+        lines.append("Plan: kept nowhere; --output=FILE keeps it")
+    else:
         lines.append(f"Plan: {made.path}")
         if options.verbose:
             data["names"] = object_names(made.path)
@@ -192,7 +194,7 @@ def _retention(options: argparse.Namespace, signals: WorkSignals) -> RetentionOp
         "retain_branch_depth": dict(options.retain_branch_depth),
         "only_branches": options.only_branches,
         "exclude_refs": options.exclude_refs,
-        "protect_commits": options.protect_commits,
+        "protect_commits": [*options.protect_commits, *listed_commits(options.protect_commits_from, signals)],
         "keep_unreferenced_younger_than": options.keep_unreferenced_younger_than,
         "policy": load_policy(options.policy, signals) if options.policy else None,
         "ignore_missing_commits": options.ignore_missing_commits,

@@ -1,8 +1,9 @@
-"""Policies that are named on the command line."""
+"""Files on the command line that say what to keep."""
 
 from __future__ import annotations
 
 import os
+import re
 from typing import TYPE_CHECKING
 
 from .. import given
@@ -11,6 +12,31 @@ from .output import warn
 
 if TYPE_CHECKING:
     from .signals import WorkSignals
+
+
+_CHECKSUM = re.compile(r"[0-9a-f]{64}")
+# A million commits, with a word on each.
+_MAX_LIST_BYTES = 128 << 20
+
+
+def listed_commits(path: str | None, signals: WorkSignals) -> list[str]:
+    """The checksums that a list of commits holds; none without a list.
+
+    Raises:
+        OSError, OperationCancelled: it can't be read.
+        ValueError: it is too large, or has a line that holds something else.
+    """
+    if path is None:
+        return []
+    content = given.read("/dev/stdin" if path == "-" else path, _MAX_LIST_BYTES, signals.token)
+    found = []
+    for number, line in enumerate(content.decode("utf-8", "replace").splitlines(), 1):
+        commit = line.partition("#")[0].strip()
+        if _CHECKSUM.fullmatch(commit):
+            found.append(commit)
+        elif commit:
+            raise ValueError(f"{path}:{number}: no checksum of a commit: '{commit}'")
+    return found
 
 
 def load_policy(path: str, signals: WorkSignals) -> Policy:
