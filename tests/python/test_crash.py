@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -19,6 +20,7 @@ from support import repositories
 from support.crash import (
     DICE,
     FILE_SYSTEMS,
+    KILLABLE,
     LONG,
     Expected,
     ExpectedSysroot,
@@ -108,6 +110,29 @@ def test_a_prune_killed_before_any_step(repo: Path, pruned: Expected, system: Fi
             pruned.check(trial)
     # Each file that went was a step.
     assert number > len(pruned.before - pruned.after)
+
+
+def test_what_lost_a_commit_is_synced_before_anything_else_goes(repo: Path, tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    with trial_of(repo) as trial:
+        output(
+            "strace", "-f", "-qq", "-y", "-o", trace, "-e", "trace=unlinkat,fsync", KILLABLE, "prune", trial
+        )
+    unsynced, commits, others = set(), 0, 0
+    for call, at, name in re.findall(
+        r'(unlinkat|fsync)\(\d+<[^>]*/objects(/..)?>(?:, "([^"]+)")?', trace.read_text(encoding="utf-8")
+    ):
+        directory = at.strip("/") or name[:2]
+        if call == "fsync":
+            unsynced.discard(directory)
+        elif name.endswith((".commit", ".commitmeta", ".commitmeta2")):
+            unsynced.add(directory)
+            commits += 1
+        else:
+            assert not unsynced, f"{name} is deleted before {unsynced} are synced"
+            others += 1
+    assert commits > 10
+    assert others > 100
 
 
 @pytest.mark.parametrize("step", ["sync", "lock", "unlock"])
