@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.needs_root
 
-SECONDS = 600 if LONG else 15
+SECONDS = 600 if LONG else 10
+# On a busy machine they take longer.
+ROUNDS = 4
 PARTS = ("objects", "state", "tmp", "tmp/cache", "deltas", "delta-indexes", "refs/heads", "refs/remotes")
 
 
@@ -101,10 +103,10 @@ def test_nothing_outside_is_touched(outside: Path, hostile: Path, tmp_path: Path
     before = listing(outside)
     end = time.monotonic() + SECONDS
     rounds = 0
-    while time.monotonic() < end:
+    while rounds < ROUNDS or time.monotonic() < end:
         # What was pruned is there again.
         subprocess.run(
-            ["cp", "-a", "--update=none", f"{pristine}/.", hostile], check=False, capture_output=True
+            ["cp", "-a", "--no-clobber", f"{pristine}/.", hostile], check=False, capture_output=True
         )
         give(hostile)
         trace = tmp_path / "trace"
@@ -121,4 +123,3 @@ def test_nothing_outside_is_touched(outside: Path, hostile: Path, tmp_path: Path
         rounds += 1
     assert listing(outside) == before
     repositories.fsck(outside)
-    assert rounds > 3
