@@ -1,8 +1,8 @@
 """What an updater waits for a repository's exclusive lock, beside each impact and beside `ostree prune`.
 
-libostree asks for the lock once a second; here that is done every other millisecond, so that the figure is for how
-long it was not to be had. The disk is that of `--dir`, once quiet and once with somebody who writes and syncs all the
-time. Each contestant gets a fresh copy, in turns.
+libostree asks for the lock once a second; here that is done every other millisecond, so that the figure is for
+how long it was not to be had. The disk is that of `--dir`, once quiet and once with somebody who writes and syncs
+all the time. Each contestant gets a fresh copy, in turns.
 """
 
 from __future__ import annotations
@@ -49,21 +49,27 @@ def a_writer(directory: Path) -> Iterator[None]:
             os.killpg(writer.pid, signal.SIGKILL)
 
 
+def try_lock(descriptor: int) -> bool:
+    """Takes the lock on a file if nobody else has it; closing the file releases it."""
+    whole = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+    try:
+        fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, whole)
+    except OSError:
+        return False
+    return True
+
+
 def wait_for_lock(repo: Path) -> float:
     """Takes a repository's exclusive lock; returns how many seconds that took."""
-    whole = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
     start = time.perf_counter()
     with (repo / ".lock").open("a+b") as lock:
-        while True:
-            try:
-                fcntl.fcntl(lock, fcntl.F_OFD_SETLK, whole)
-                return time.perf_counter() - start
-            except OSError:
-                time.sleep(0.002)
+        while not try_lock(lock.fileno()):
+            time.sleep(0.002)
+    return time.perf_counter() - start
 
 
 def beside(command: Sequence[str | Path], repo: Path) -> tuple[list[float], float]:
-    """Waits for the lock every tenth of a second; returns the waits, and for how long the command was watched."""
+    """Waits for the lock every tenth of a second; returns the waits, and for how long it did so."""
     start = time.perf_counter()
     waits = []
     with subprocess.Popen([*command, f"--repo={repo}"], stdout=subprocess.DEVNULL) as run:
@@ -90,9 +96,8 @@ def main() -> None:
         objects = make_repo(original, "archive", directories=directories // 2, garbage=directories // 2)
         (original / ".lock").touch()
         for title, busy in (("quiet", False), ("somebody writes and syncs", True)):
-            print(
-                f"\n### {objects:,} objects, {title}\n\n| beside | longest wait | mean | watched |\n|---|---:|---:|---:|"
-            )
+            print(f"\n### {objects:,} objects, {title}\n")
+            print("| beside | longest wait | mean | watched |\n|---|---:|---:|---:|")
             found: dict[str, tuple[list[float], float]] = {}
             for _ in range(arguments.rounds):
                 for name, command in contestants(arguments.beside).items():
