@@ -50,7 +50,7 @@ class OutputError(Exception):
 
     def __init__(self, error: OSError) -> None:
         super().__init__(f"cannot write standard output: {error.strerror}")
-        self.nobody_reads = error.errno == errno.EPIPE
+        self.nobody_reads: bool = error.errno == errno.EPIPE
 
 
 def report_result(report: PruneReport, *, commit_only: bool = False) -> Result:
