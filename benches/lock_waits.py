@@ -1,8 +1,8 @@
 """What an updater waits for a repository's exclusive lock, beside each impact and beside `ostree prune`.
 
-libostree asks for the lock once a second; here that is done every other millisecond, to see for how long it was
-not to be had. The disk is that of `--dir`, once quiet and once with somebody who writes and syncs all the time.
-Each contestant gets a fresh copy, in turns.
+libostree asks for the lock once a second; here that is done every other millisecond, to see for how long it
+was not to be had. The disk is that of `--dir`, once quiet and once with somebody who writes and syncs all the
+time. Each contestant gets a fresh copy, in turns.
 """
 
 from __future__ import annotations
