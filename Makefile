@@ -14,8 +14,8 @@ SOURCES = Cargo.toml Cargo.lock pyproject.toml $(shell find src -name '*.rs')
 NIGHTLY = nightly
 CARGO_FUZZ = 0.13.1
 CARGO_MUTANTS = 27.1.0
-# Options of cargo-mutants: `--re src/mark/roots`, or `--in-diff FILE` for what a diff changes.
-MUTANTS =
+# What decides, orders and locks. Others: `--file src/mark/roots.rs`, or `--in-diff FILE` for what a diff changes.
+MUTANTS = $(foreach part,repo mark plan sweep sysroot pace,--file 'src/$(part)/**') --file src/prune.rs
 FUZZ_SECONDS = 60
 MINUTES = 30
 SEED = 1
@@ -138,7 +138,7 @@ fuzz: deps ## give each reader what a fuzzer makes up, for FUZZ_SECONDS each
 mutants: deps ## break the code in each way that cargo-mutants knows, and name what no test notices
 	cargo mutants --version 2>/dev/null | grep -qF 'cargo-mutants $(CARGO_MUTANTS)' || \
 		cargo install cargo-mutants --locked --version $(CARGO_MUTANTS)
-	cargo mutants --output target $(MUTANTS) -- --lib || test $$? -eq 2 -o $$? -eq 3
+	cargo mutants --output target $(MUTANTS) || test $$? -eq 2 -o $$? -eq 3
 	$(PYTHON) tests/mutants/check.py target tests/mutants/survivors.txt
 
 lint: build ## check format, lints and types
