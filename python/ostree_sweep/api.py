@@ -277,7 +277,8 @@ def apply(
             `work`.
 
     Raises:
-        StalePlanError: the plan is damaged, not to be trusted, or was made for another repository.
+        StalePlanError: the plan is damaged, not to be trusted, made for another repository, or no longer the
+            one in its file.
         NotARepoError, UnsupportedRepoError, CorruptRepoError, LockTimeoutError, OperationCancelled,
             PartialCleanupError, OstreeSweepError, OSError, TypeError, ValueError: see `work`.
     """
@@ -291,6 +292,8 @@ def apply(
 
     loaded = core.Plan.read(path)
     found = prune_plan(loaded.summary(), os.fspath(path))
+    if isinstance(plan, PrunePlan) and found != plan:
+        raise StalePlanError(f"plan: {os.fspath(path)}: it is no longer the plan that was given")
     if found.sysroot is not None:
         root = found.sysroot if sysroot is None else checks.path("sysroot", sysroot)
         return _clean_up(
@@ -464,21 +467,24 @@ def _clean_up(
     cancellable: Optional[Cancellable],
     progress: Optional[ProgressCallback],
 ) -> CleanupReport:
-    """Cleans up, by the plan if there is one; when all is done, removes the stamp and the own plan.
+    """Cleans up, by the plan if there is one; when all is done, removes the own plan, and then the stamp.
 
-    Both only if they still are what they were: the plans are `known`.
+    Both only if they still are what they were: the plans are `known`. While a deployment is staged, plans
+    stay: they may be for what there is to do once it's finalized.
     """
-    requested = _stamp(sysroot, stamp)
+    requested, places = _stamp(sysroot, stamp), PlanPlaces(sysroot)
     found = requested.read()
     from . import core
 
+    # A crawl removes the plan before it deletes; only a complete one may put it back.
+    kept = _own_plan(places)[0] if known and not dry_run and _has_staged(sysroot) else None
     work = partial(
         core.cleanup,
         sysroot,
         plan=plan,
         must_cover=must_cover,
         # One that can't be read misleads nobody.
-        own_plans=list(PlanPlaces(sysroot).paths) if plan_refused is None else [],
+        own_plans=list(places.paths) if plan_refused is None else [],
         container_layers=container_layers,
         max_freed=max_freed,
         dry_run=dry_run,
@@ -489,8 +495,12 @@ def _clean_up(
     if dry_run and found is not None and not (report.failures or report.unfinished):
         report = dataclasses.replace(report, stamp_removed=True)
     if not (dry_run or report.failures or report.unfinished):
-        if plan_refused is None:
-            PlanPlaces(sysroot).remove(known)
+        if known and _has_staged(sysroot):
+            if kept is not None and places.find() is None:
+                places.write(kept)
+        elif plan_refused is None:
+            failed = places.remove(known)
+            report = dataclasses.replace(report, warnings=(*report.warnings, *failed))
         if found is not None:
             report = _remove_stamp(report, requested, found)
     return _logged(report, sysroot)
@@ -514,6 +524,13 @@ def _logged(report: _Report, path: StrPath) -> _Report:
     if report.unfinished is not None:
         log.info("something is left: %s", report.unfinished)
     return complete(report)
+
+
+def _has_staged(sysroot: StrPath) -> bool:
+    """Whether a deployment is waiting to be finalized."""
+    from . import core
+
+    return any(deployment["staged"] for deployment in core.status(sysroot)["deployments"])
 
 
 def _remove_stamp(report: CleanupReport, stamp: CleanupStamp, found: StampSnapshot) -> CleanupReport:

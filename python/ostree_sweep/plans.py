@@ -183,13 +183,29 @@ class PlanPlaces:
                 found[path] = (status.st_dev, status.st_ino, status.st_mtime_ns)
         return found
 
-    def remove(self, known: Mapping[str, tuple[int, int, int]]) -> None:
-        """Removes the files that are still those of a snapshot; a newer plan stays.
+    def remove(self, known: Mapping[str, tuple[int, int, int]]) -> list[str]:
+        """Removes, durably, the files that are still those of a snapshot; a newer plan stays.
 
-        Raises:
-            OSError: one can't be removed.
+        Returns:
+            Why some could not be removed, for people to read. A plan that stays does no harm.
         """
+        failed = []
         for path, identity in self.snapshot().items():
-            if known.get(path) == identity:
-                run_writable(self._physical, partial(os.unlink, path))
+            if known.get(path) != identity:
+                continue
+            try:
+                run_writable(self._physical, partial(_unlink, path))
+            except OSError as error:
+                failed.append(f"cannot remove the plan {path}: {error.strerror or error}")
+            else:
                 log.info("plan removed: %s", path)
+        return failed
+
+
+def _unlink(path: str) -> None:
+    directory = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.unlink(os.path.basename(path), dir_fd=directory)
+        os.fsync(directory)
+    finally:
+        os.close(directory)

@@ -202,18 +202,17 @@ impl Plan {
     }
 }
 
-/// Removes plans durably, as far as they are there.
+/// Removes plans durably, as far as they are there; returns warnings of those that stay. A plan that stays may hide
+/// garbage from later runs that go by it, which is no reason to free nothing now.
 #[allow(clippy::disallowed_methods)] // Outside of a repository.
-pub(crate) fn discard(paths: &[PathBuf]) -> Result<()> {
-    for path in paths {
-        let io = |error| Error::io(path, error);
-        match unlinkat(CWD, path, AtFlags::empty()) {
-            Ok(()) => fsync(open_parent(path)?).map_err(io)?,
-            Err(Errno::NOENT) => {}
-            Err(error) => return Err(io(error)),
-        }
-    }
-    Ok(())
+pub(crate) fn discard(paths: &[PathBuf]) -> Vec<String> {
+    let discard = |path: &PathBuf| match unlinkat(CWD, path, AtFlags::empty()) {
+        Ok(()) => fsync(open_parent(path)?).map_err(|error| Error::io(path, error)),
+        Err(Errno::NOENT) => Ok(()),
+        Err(error) => Err(Error::io(path, error)),
+    };
+    let failed = paths.iter().filter_map(|path| discard(path).err());
+    failed.map(|error| format!("cannot remove the plan: {error}")).collect()
 }
 
 fn open_parent(path: &Path) -> Result<OwnedFd> {

@@ -105,7 +105,11 @@ fn clean_sysroot(
     let path = host::sysroot(path)?;
     let repo_path = path.join("ostree/repo");
     // Before anything is removed: is it a repository that we know how to prune?
-    let timeout = effort.lock_timeout.unwrap_or(Repo::open(&repo_path)?.lock_timeout());
+    let repo = Repo::open(&repo_path)?;
+    let timeout = effort.lock_timeout.unwrap_or_else(|| repo.lock_timeout());
+    if let Some(PlanUse { plan, must_cover: false }) = options.plan {
+        plan.check_repo(&repo)?;
+    }
     let sysroot = if dry_run { None } else { Some(Sysroot::open(path)?) };
     let mut owner = Owner::open(path, sysroot, control)?;
     if !dry_run {
@@ -269,10 +273,9 @@ fn prune(owner: &mut Owner, repo: &Repo, options: &CleanupOptions, control: &Con
             other => return other,
         }
     }
-    if !dry_run {
-        plan::discard(own_plans)?;
-    }
-    let report = prune_within(repo, owner, &PruneOptions { plan: None, ..options }, control)?;
+    let stuck_plans = if dry_run { Vec::new() } else { plan::discard(own_plans) };
+    let mut report = prune_within(repo, owner, &PruneOptions { plan: None, ..options }, control)?;
+    report.warnings.extend(stuck_plans);
     Ok(PruneReport { plan_refused, ..report })
 }
 

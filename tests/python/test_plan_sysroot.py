@@ -13,7 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from support.sysroots import BRANCH, COMMAND, Sysroot, output
+import ostree_sweep
+from ostree_sweep import StalePlanError
+from support.checkouts import leave
+from support.sysroots import BRANCH, COMMAND, PROJECT, Sysroot, output
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -350,3 +353,88 @@ def test_a_plan_is_gone_before_a_crawl_deletes(place: Path, command: str) -> Non
     output(COMMAND, "cleanup", "--auto", "--impact=full", f"--sysroot={sysroot.path}")
     assert sysroot.objects() == reference.objects()
     assert not sysroot.stamp.exists()
+
+
+def units_sandbox(unit: str) -> str:
+    """A script that makes /run read-only but for what a unit may write to, as `ProtectSystem=strict` does."""
+    text = (PROJECT / "python" / "ostree_sweep" / "units" / unit).read_text(encoding="ascii")
+    (paths,) = re.findall(r"^ReadWritePaths=(.*)$", text, re.MULTILINE)
+    script = ""
+    for path in paths.split():
+        name = path.lstrip("-")
+        if name.startswith("/run/"):
+            script += f"if test -e {name}; then mount --bind {name} {name}; fi\n"
+    return script + "mount -o remount,bind,ro /run\n"
+
+
+@pytest.mark.parametrize("kept", ["both", "run", "lasting"])
+@pytest.mark.parametrize(
+    ("unit", "command"),
+    [
+        ("ostree-sweep-cleanup.service", f"{COMMAND} cleanup --auto --impact=full"),
+        ("ostree-sweep-finalized.service", f"{COMMAND} apply --auto --impact=full"),
+    ],
+)
+def test_a_units_sandbox_lets_it_finish(place: Path, unit: str, command: str, kept: str) -> None:
+    sysroot, booted = plain(place)
+    gone = {"both": "true", "run": "rm /sysroot/ostree/sweep.plan", "lasting": "rm -r /run/ostree-sweep"}
+    sysroot.boot(
+        booted,
+        f"{PLAN}; {gone[kept]}; {STAMP}\n{units_sandbox(unit)}{command}\n! test -e /run/ostree-sweep/plan",
+    )
+    assert not sysroot.stamp.exists()
+    assert not (sysroot.path / "ostree" / "sweep.plan").exists()
+
+
+def test_a_plan_that_can_t_be_removed_does_not_keep_the_stamp(place: Path) -> None:
+    sysroot, booted = plain(place)
+    script = f"{PLAN}; {STAMP}; mount -o remount,bind,ro /run\n{COMMAND} cleanup --auto --impact=full --json"
+    done = sysroot.boot(booted, script)
+    report = json.loads(done.stdout.splitlines()[-1])
+    assert report["stamp_removed"]
+    (warning,) = report["warnings"]
+    assert warning == "cannot remove the plan /run/ostree-sweep/plan: Read-only file system"
+    assert not sysroot.stamp.exists()
+
+
+@pytest.mark.parametrize("command", ["cleanup", "cleanup --auto", "apply"])
+def test_the_plan_for_a_staged_update_outlives_a_cleanup(place: Path, command: str) -> None:
+    """It is for what there is to do once that update is finalized; then it is used, and goes."""
+    sysroot = Sysroot.create(place / "sysroot")
+    sysroot.deploy(1)
+    booted = sysroot.deploy(2)
+    sysroot.commit(3)
+    sysroot.boot(
+        booted,
+        f"{STAGE}; {PLAN}; {STAMP}; {COMMAND} {command} --impact=full\n"
+        f"test -e /run/ostree-sweep/plan; {FINALIZE}; {STAMP}",
+    )
+    assert (sysroot.path / "ostree" / "sweep.plan").exists()
+    newer = sysroot.ostree("rev-parse", BRANCH).strip()
+    report = assert_plan_does_what_ostree_does(sysroot, newer, CLEANUP)
+    assert report["by_plan"]
+
+
+def test_a_plan_that_was_replaced_since_is_not_applied(place: Path) -> None:
+    sysroot = Sysroot.create(place / "sysroot")
+    sysroot.deploy(1)
+    given = ostree_sweep.plan(sysroot.path)
+    sysroot.commit(9, "dead")
+    sysroot.ostree("refs", "--delete", "dead")
+    ostree_sweep.plan(sysroot.path)
+    before = sysroot.objects()
+    with pytest.raises(StalePlanError, match="no longer the plan that was given"):
+        ostree_sweep.apply(given)
+    assert sysroot.objects() == before
+    assert (sysroot.path / "ostree" / "sweep.plan").exists()
+
+
+def test_a_foreign_plan_is_refused_before_anything_is_removed(place: Path) -> None:
+    sysroot, other = Sysroot.create(place / "sysroot"), Sysroot.create(place / "other")
+    checksum = sysroot.deploy(1)
+    other.deploy(1)
+    unused = leave(sysroot, 7, checksum)
+    plan = ostree_sweep.plan(other.path)
+    with pytest.raises(StalePlanError, match="another repository"):
+        ostree_sweep.apply(plan, sysroot=sysroot.path)
+    assert unused.exists()
