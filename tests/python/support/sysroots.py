@@ -136,7 +136,7 @@ class Sysroot:
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=180,
             env={**environment, "STAND_IN_PATHS": ":".join(_HOST_PATHS)},
         )
         if check and done.returncode != 0:
