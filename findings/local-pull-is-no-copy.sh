@@ -1,13 +1,12 @@
 #!/bin/bash
-# `ostree pull-local` between two repositories on one file system makes no copy: damage to one is damage to both,
-# and a prune of either frees nothing.
+# `ostree pull-local` between two repositories on one file system makes no copy: both share their files, and a prune
+# of either frees nothing.
 #
 # Software: ostree 2022.7-2+deb12u1 (bookworm) and 2025.2-1 (trixie); 2026.4-1 does the same.
 # Expected: a pull copies, as `rsync` does and as a pull by HTTP has to; so the second repository can serve as the
 #           backup of the first, and what a prune says it freed is free.
-# Seen:     with the same mode every file object is a hard link to the first repository's. A byte that changes in
-#           one fails the fsck of both. After the branch is pruned from the second, "40.0 MB freed", df shows no
-#           room more. With `ostree pull` of a file:// URL it is the same.
+# Seen:     with the same mode every file object is a hard link to the first repository's, so the second is
+#           no backup. After the branch is pruned from the second, "40.0 MB freed", df shows no room more. With `ostree pull` of a file:// URL it is the same.
 # Why:      an object's content is never to change, so a link is as good, and much quicker; the sum counts what is
 #           unlinked.
 set -euo pipefail
@@ -38,8 +37,6 @@ for mode in archive bare-user; do
     ostree --repo=disk/two refs --delete main
     ostree --repo=disk/two prune --refs-only
     check 'the prune freed less than 1 MiB' [ $(($(free) - before)) -le 1 ]
-    printf X | dd of=disk/three/"$object" bs=1 seek=30000000 conv=notrunc status=none
-    check 'damage to the third fails the fsck of the first' eval '! sound disk/one 2>&1'
     rm -r disk/one disk/two disk/three
 done
 EOF
