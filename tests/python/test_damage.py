@@ -314,3 +314,35 @@ def test_a_partial_commit_may_lack_objects(repo: Path) -> None:
     report = ostree_sweep.prune(repo, refs_only=True)
     assert report.objects_pruned == len(before - objects(repo))
     assert f"{tip(repo, 'dev')}.commit" in objects(repo)
+
+
+@pytest.mark.parametrize("damage", ["missing", "cut short"])
+def test_damage_deep_in_a_large_tree(tmp_path: Path, damage: str) -> None:
+    """Far beyond what one thread reads before others join in."""
+    repo = tmp_path / "repo"
+    ostree(repo, "init", "--mode=bare-user")
+    for branch in ("kept", "dropped"):
+        for number in range(300):
+            directory = tmp_path / branch / str(number % 17) / str(number)
+            directory.mkdir(parents=True)
+            (directory / "file").write_text(f"{branch} {number}")
+        ostree(repo, "commit", f"--branch={branch}", str(tmp_path / branch))
+    ostree(repo, "prune", "--no-prune")
+    ostree(repo, "refs", "--delete", "dropped")
+    for number in (0, 150, 299):
+        listed = ostree(repo, "ls", "-d", "--checksum", "kept", f"/{number % 17}/{number}").split()
+        name = next(f"{word}.dirtree" for word in listed if path_of(repo, f"{word}.dirtree").exists())
+        path = path_of(repo, name)
+        content = path.read_bytes()
+        path.unlink()
+        if damage == "cut short":
+            path.write_bytes(content[:7])
+        before = listing(repo)
+        for jobs in (1, 4):
+            command = [COMMAND, "prune", "--refs-only", f"--jobs={jobs}", f"--repo={repo}"]
+            done = subprocess.run(command, check=False, capture_output=True, text=True)
+            assert done.returncode == 1
+            assert name in done.stderr
+            assert listing(repo) == before
+        path.write_bytes(content)
+    assert ostree_sweep.prune(repo, refs_only=True).objects_pruned > 300
