@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use rustix::fs::{openat, Mode, OFlags, CWD};
+use rustix::io::Errno;
 
 use super::checkouts::{self, Unused};
 use super::listing::Listing;
@@ -17,11 +18,16 @@ use crate::pace::Pace;
 use crate::prune::Surroundings;
 use crate::repo::config::LockTimeout;
 use crate::repo::lock::{poll, Attempt};
-use crate::report::Failure;
+use crate::report::{Cause, Failure};
 use crate::sweep::checkout::{Context, Outcome, Stuck};
 
 /// Why a directory is left alone that has no checkout's name.
 const STRAY: &str = "its name is no checkout's, HEX.NUMBER; remove it, or move it elsewhere";
+
+/// As the removal finds it.
+fn mount_point() -> Cause {
+    Cause::from(Errno::XDEV).in_words("it is a mount point")
+}
 
 /// Something that a cleanup removes.
 enum Leftover {
@@ -53,8 +59,7 @@ impl Leftover {
         let mut found = Vec::new();
         for place in places {
             let points = mounts.at_or_below(path, &place)?;
-            found
-                .extend(points.into_iter().map(|path| Failure { path, error: "it is a mount point".into() }));
+            found.extend(points.into_iter().map(|path| Failure { path, error: mount_point() }));
         }
         Ok(found)
     }
