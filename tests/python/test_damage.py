@@ -339,8 +339,8 @@ def test_damage_deep_in_a_large_tree(tmp_path: Path, damage: str) -> None:
             path.write_bytes(content[:7])
         before = listing(repo)
         for jobs in (1, 4):
-            command = [COMMAND, "prune", "--refs-only", f"--jobs={jobs}", f"--repo={repo}"]
-            done = subprocess.run(command, check=False, capture_output=True, text=True)
+            command = (COMMAND, "prune", "--refs-only", f"--jobs={jobs}", f"--repo={repo}")
+            done = subprocess.run(list(map(str, command)), check=False, capture_output=True, text=True)
             assert done.returncode == 1
             assert name in done.stderr
             assert listing(repo) == before
