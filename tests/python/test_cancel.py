@@ -44,7 +44,7 @@ LOCKS = pytest.mark.parametrize("lock", ["ostree/repo/.lock", "ostree/lock"], id
 # names an object of such a type.
 PHASES = pytest.mark.parametrize(
     ("call", "delay_us", "object_type"),
-    [("openat", 2000, ".dirtree"), ("unlinkat", 500, ".dirtree"), ("unlinkat", 500, ".file")],
+    [("openat2", 2000, ".dirtree"), ("unlinkat", 500, ".dirtree"), ("unlinkat", 500, ".file")],
     ids=["crawl", "sweep of trees", "sweep of files"],
 )
 
