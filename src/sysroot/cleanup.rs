@@ -189,8 +189,7 @@ fn remove_leftovers(
 
 /// Writes the deployment refs anew, and prunes the repository.
 ///
-/// libostree writes refs, even if they are what they were. A full disk may have no room for that until something is
-/// deleted, and refs that are out of date keep more rather than less. So then the repository is pruned before, too.
+/// A full disk may have no room for refs until something is deleted, and refs that are out of date keep more rather than less. So then the repository is pruned before, too.
 fn write_refs_and_prune(
     owner: &mut Owner,
     repo: &Repo,

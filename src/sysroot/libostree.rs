@@ -76,7 +76,11 @@ pub(super) fn write_refs(path: &Path, listing: &Listing, control: &Control) -> R
         let transaction = repo.auto_transaction(Some(cancellable))?;
         for (index, deployment) in listing.deployments.iter().enumerate() {
             let name = format!("ostree/{}/{}/{index}", current.0, current.1);
-            repo.transaction_set_ref(None, &name, Some(&deployment.checksum));
+            // A full disk may have no room for what is there already.
+            let is_there = repo.resolve_rev(&name, true).ok().flatten();
+            if is_there.as_deref() != Some(&deployment.checksum) {
+                repo.transaction_set_ref(None, &name, Some(&deployment.checksum));
+            }
         }
         transaction.commit(Some(cancellable)).map(drop)
     })
