@@ -141,7 +141,7 @@ def test_systemd_finds_no_fault(root: Path) -> None:
 
 @pytest.mark.parametrize("name", ["ostree-sweep-cleanup.service", "ostree-sweep-finalized.service"])
 def test_the_sandbox_lets_paths_be_kept_inside_of_a_directory(root: Path, name: str) -> None:
-    """By openat2(2), which systemd refuses to services that may set no suid bits: its flags can't be filtered."""
+    """By openat2(2), which systemd refuses to services that may set no suid bits."""
     units.install(root, "/usr/local")
     unit = root / "usr/local/lib/systemd/system" / name
     assert "\nRestrictSUIDSGID=" not in unit.read_text(encoding="ascii")
