@@ -73,7 +73,14 @@ def test_a_run_that_was_stopped_before_it_knew_does_not_say_that_all_is_clean(re
 def test_signals_cancel_a_run(repo: Repository, number: signal.Signals) -> None:
     before = len(objects(repo.path))
     command = [*SLOWLY, "--", str(COMMAND), "prune", f"--repo={repo.path}", "--refs-only", "--max-unlinks=5"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as running:
+    with subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        # Tests in the background or under nohup ignore some, and the command goes on doing so.
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),
+    ) as running:
         wait_until(lambda: len(objects(repo.path)) < before)
         (child,) = map(int, Path(f"/proc/{running.pid}/task/{running.pid}/children").read_text().split())
         os.kill(child, number)
