@@ -125,8 +125,8 @@ def succeeds_or_is_busy(child: subprocess.Popen[str]) -> bool:
 def write(repo: Path, *arguments: object) -> None:
     """Has `ostree` write beside others.
 
-    A transaction begins with a look into the staging directories of others, which may end at that moment; then
-    it fails, whether we are there or not, and is tried again.
+    A transaction begins with a look into the staging directories of others, which may end at that moment;
+    then it fails, whether we are there or not, and is tried again.
     """
     command = ["ostree", f"--repo={repo}", *map(str, arguments)]
     while (done := subprocess.run(command, check=False, capture_output=True, text=True)).returncode != 0:
