@@ -168,7 +168,7 @@ class Server:
             done = run(command, "prune", f"--repo={copy}", "--refs-only", f"--depth={depth}")
             if done.returncode != 0:
                 self.diary.differs("exit status", f"{done}")
-            left.append(repositories.objects(copy))
+            left.append(_without_orphans(repositories.objects(copy)))
             shutil.rmtree(copy)
         by_ostree, by_us = left
         if by_ostree - by_us:
@@ -199,6 +199,18 @@ class _Handler(SimpleHTTPRequestHandler):
 @functools.lru_cache(maxsize=4096)
 def _nodes(repo: Path, commit: str) -> tuple[tuple[str, ...], ...]:
     return tuple(tuple(names) for names in repositories.nodes(repo, commit).values())
+
+
+def _without_orphans(objects: set[str]) -> set[str]:
+    """Objects without the metadata that flatpak keeps beside a commit, where that commit is gone.
+
+    `ostree prune` leaves it behind when it deletes the commit, for good; ours deletes it.
+    """
+    return {
+        name
+        for name in objects
+        if not name.endswith(".commitmeta2") or name.replace(".commitmeta2", ".commit") in objects
+    }
 
 
 def init(repo: Path, mode: str) -> None:
