@@ -81,6 +81,7 @@ class _Status(TypedDict):
     unreadable_images: list[tuple[str, str]]
     leftovers: list[str]
     obstacles: list[_Failure]
+    strays: list[str]
 
 _Keep: TypeAlias = tuple[int, int | None]
 

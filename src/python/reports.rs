@@ -162,6 +162,7 @@ pub(super) struct StatusDict {
     unreadable_images: Vec<(String, String)>,
     leftovers: Vec<String>,
     obstacles: Vec<FailureDict>,
+    strays: Vec<String>,
 }
 
 #[derive(IntoPyObject)]
@@ -194,6 +195,7 @@ impl From<SysrootStatus> for StatusDict {
             unreadable_images: status.unreadable_images,
             leftovers: status.leftovers.iter().map(|path| path.display().to_string()).collect(),
             obstacles: status.obstacles.into_iter().map(Into::into).collect(),
+            strays: status.strays.iter().map(|path| path.display().to_string()).collect(),
         }
     }
 }

@@ -86,6 +86,7 @@ fn joined(before: PruneReport, mut prune: PruneReport) -> PruneReport {
         deployments_removed: before.deployments_removed,
         container_layers_removed: before.container_layers_removed,
         failures: before.failures.into_iter().chain(pruned).collect(),
+        warnings: before.warnings.into_iter().chain(std::mem::take(&mut prune.warnings)).collect(),
         ..prune
     }
 }
@@ -121,9 +122,10 @@ fn clean_sysroot(
     let repo = Repo::open(&repo_path)?;
     owner.own = host::owns(&repo)?;
     if dry_run {
-        let Forecast { checkouts, failures, .. } = Forecast::of(&owner)?;
+        let Forecast { checkouts, failures, strays, .. } = Forecast::of(&owner)?;
         before.deployments_removed = checkouts;
         before.failures = failures;
+        before.warnings = strays.iter().map(|path| leftovers::warn_of_stray(path)).collect();
         if options.container_layers {
             let layers = owner.unneeded_layers(&repo, control)?;
             before.container_layers_removed = layers.iter().filter_map(layers::digest).collect();
@@ -183,6 +185,7 @@ fn remove_leftovers(
     let mut done = leftovers::Done::default();
     let result = leftovers::remove_all(owner, timeout, &options.effort, control, &mut done);
     report.deployments_removed.extend(std::mem::take(&mut done.removed));
+    report.warnings.extend(done.strays.iter().map(|path| leftovers::warn_of_stray(path)));
     report.failures.extend(done.into_failures());
     result
 }

@@ -21,8 +21,13 @@ use crate::repo::lock::{poll, Attempt};
 use crate::report::{Cause, Failure};
 use crate::sweep::checkout::{Context, Outcome, Stuck};
 
-/// Why a directory is left alone that has no checkout's name.
-const STRAY: &str = "its name is no checkout's, HEX.NUMBER; remove it, or move it elsewhere";
+/// What to say of a directory that is no checkout. It is not ours to remove, so it leaves no cleanup incomplete.
+pub(super) fn warn_of_stray(path: &Path) -> String {
+    format!(
+        "{}: its name is no checkout's, HEX.NUMBER; it stays, and stops `ostree admin cleanup`; move it elsewhere",
+        path.display()
+    )
+}
 
 /// As the removal finds it.
 fn mount_point() -> Cause {
@@ -70,6 +75,8 @@ impl Leftover {
 pub(super) struct Done {
     /// `STATEROOT/HEX.NUMBER` of checkouts that are gone.
     pub removed: BTreeSet<String>,
+    /// Directories among the checkouts that are none, relative to the sysroot.
+    pub strays: BTreeSet<PathBuf>,
     stuck: Stuck,
     given_up: HashSet<PathBuf>,
 }
@@ -117,9 +124,7 @@ fn slice(
 ) -> Result<bool> {
     owner.look()?;
     let (mut leftovers, strays) = find(owner.path, &owner.listing, &owner.host)?;
-    for stray in strays {
-        done.stuck.add(stray, STRAY);
-    }
+    done.strays.extend(strays);
     leftovers.retain(|leftover| !done.given_up.contains(&leftover.path()));
     control.enter(Phase::Deployments, (leftovers.len() + done.removed.len()) as u64);
     control.advance(done.removed.len() as u64);
@@ -157,8 +162,10 @@ pub(super) struct Forecast {
     pub removed: Vec<PathBuf>,
     /// Of these, the checkouts, as `STATEROOT/HEX.NUMBER`.
     pub checkouts: Vec<String>,
-    /// What would stay.
+    /// What could not be removed.
     pub failures: Vec<Failure>,
+    /// Directories among the checkouts that are none, relative to the sysroot.
+    pub strays: Vec<PathBuf>,
 }
 
 impl Forecast {
@@ -166,8 +173,7 @@ impl Forecast {
     pub fn of(owner: &Owner) -> Result<Self> {
         let (leftovers, strays) = find(owner.path, &owner.listing, &owner.host)?;
         let mounts = Mounts::read()?;
-        let failures = strays.into_iter().map(|path| Failure { path, error: STRAY.into() }).collect();
-        let mut forecast = Self { failures, ..Self::default() };
+        let mut forecast = Self { strays, ..Self::default() };
         for leftover in leftovers {
             let obstacles = leftover.obstacles(owner.path, &mounts)?;
             if obstacles.is_empty() {

@@ -33,6 +33,8 @@ pub struct SysrootStatus {
     pub leftovers: Vec<PathBuf>,
     /// What it could not remove, as far as that shows beforehand.
     pub obstacles: Vec<Failure>,
+    /// Directories among the checkouts that are none, relative to the sysroot: they stay.
+    pub strays: Vec<PathBuf>,
     /// Refs of container images that can't be read, and why: the host's own tools stop at them.
     pub unreadable_images: Vec<(String, String)>,
 }
@@ -55,6 +57,7 @@ pub fn status(path: &Path) -> Result<SysrootStatus> {
             .collect(),
         leftovers: forecast.removed,
         obstacles: forecast.failures,
+        strays: forecast.strays,
         unreadable_images,
         repo_lock: lock_state(&repo.path().join(".lock"))?,
         sysroot_locked: lock_state(&path.join(LOCK_FILE))? != LockState::Free,

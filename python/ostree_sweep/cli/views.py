@@ -143,6 +143,7 @@ def status(options: argparse.Namespace, signals: WorkSignals) -> Result:
     lines += [f"Dangling ref:    {each.name} (its commit {each.commit} is missing)" for each in dangling]
     lines += [f"Left over:       {path}" for path in found["leftovers"]]
     lines += [f"Cannot remove:   {each['path']}: {each['error']}" for each in found["obstacles"]]
+    lines += [f"No checkout:     {path} (it stays)" for path in found["strays"]]
     return Result(lines, data)
 
 
