@@ -52,6 +52,11 @@ impl Waiters {
             control.sleep(TICK)?;
             self.read_events();
         }
+        if self.newest.elapsed() >= PATIENCE {
+            // Whoever is still there has had his try. The kernel tells of two files closed at once as of one, and who is
+            // not seen to leave must not be waited for again.
+            self.open = 0;
+        }
         Ok(())
     }
 
@@ -95,6 +100,21 @@ mod tests {
             });
             waiters.give_way(&control).unwrap();
         });
+        assert_eq!(waiters.open, 0);
+    }
+
+    #[test]
+    fn who_had_his_try_is_not_waited_for_again() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let mut waiters = Waiters::watch(file.path());
+        let _stays = file.reopen().unwrap();
+        waiters.give_way(&Control::new()).unwrap();
+        assert_eq!(waiters.open, 0);
+        let comes_and_goes = file.reopen().unwrap();
+        waiters.read_events();
+        assert_eq!(waiters.open, 1);
+        drop(comes_and_goes);
+        waiters.read_events();
         assert_eq!(waiters.open, 0);
     }
 }
