@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from .reports import CleanupReport, DanglingRef, Failure, ObjectTally, PrunedItem, PruneReport
     from .retention import Keep, Policy
     from .stamp import StampNote, request_cleanup
-    from .views import Explanation, Holder, Usage, Way, usage, why
+    from .views import Explanation, Holder, StoredFiles, StoredObjects, Usage, Way, usage, why
     from .work import Impact
 
     __version__: str
@@ -62,6 +62,8 @@ __all__ = [
     "PrunedItem",
     "StalePlanError",
     "StampNote",
+    "StoredFiles",
+    "StoredObjects",
     "UnsupportedRepoError",
     "Usage",
     "Way",
@@ -105,6 +107,8 @@ _MODULES = {
     "PrunedItem": "reports",
     "StalePlanError": "errors",
     "StampNote": "stamp",
+    "StoredFiles": "views",
+    "StoredObjects": "views",
     "UnsupportedRepoError": "errors",
     "Usage": "views",
     "Way": "views",

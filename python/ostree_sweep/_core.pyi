@@ -131,18 +131,31 @@ class _PlanSummary(TypedDict):
     dropped: list[_Dropped]
     by_type: dict[str, _Total]
 
+class _StoredObjects(TypedDict):
+    objects: int
+    bytes: int
+    disk_bytes: int
+
+class _StoredFiles(TypedDict):
+    files: int
+    bytes: int
+    disk_bytes: int
+
 class _Holder(TypedDict):
     kind: Literal["deployment", "remote", "image", "unneeded-layers", "ref"]
     name: str
     commit: str | None
     refs: list[str]
-    exclusive: _Total
-    shared: _Total
+    exclusive: _StoredObjects
+    shared: _StoredObjects
 
 class _Usage(TypedDict):
     holders: list[_Holder]
-    total: _Total
-    garbage: _Total
+    total: _StoredObjects
+    garbage: _StoredObjects
+    unreferenced_commits: int
+    deltas: _StoredFiles | None
+    tmp: _StoredFiles | None
     dangling_refs: list[tuple[str, str]]
 
 class _Way(TypedDict):

@@ -17,7 +17,6 @@ from . import checks
 from .cancellation import Cancellable
 from .described import described
 from .frozen import Data
-from .plans import ObjectTotal
 from .progress import ProgressCallback
 from .reports import DanglingRef
 from .retention import Policy, core_retention
@@ -25,6 +24,36 @@ from .work import StrPath, effort_of, run
 
 if TYPE_CHECKING:
     from ._core import _PolicyCheck, _Usage, _Why
+
+
+@dataclass(frozen=True)
+class StoredObjects:
+    """Objects in a repository, and the space that they take.
+
+    Attributes:
+        objects: how many.
+        bytes: sum of their contents, in bytes (`st_size`).
+        disk_bytes: sum of their blocks on the disk, in bytes (`st_blocks`).
+    """
+
+    objects: int
+    bytes: int
+    disk_bytes: int
+
+
+@dataclass(frozen=True)
+class StoredFiles:
+    """Other files in a repository, and the space that they take.
+
+    Attributes:
+        files: how many.
+        bytes: sum of their contents, in bytes (`st_size`).
+        disk_bytes: sum of their blocks on the disk, in bytes (`st_blocks`).
+    """
+
+    files: int
+    bytes: int
+    disk_bytes: int
 
 
 @dataclass(frozen=True)
@@ -46,8 +75,8 @@ class Holder:
     name: str
     commit: Optional[str]
     refs: tuple[str, ...]
-    exclusive: ObjectTotal
-    shared: ObjectTotal
+    exclusive: StoredObjects
+    shared: StoredObjects
 
 
 @dataclass(frozen=True)
@@ -55,15 +84,22 @@ class Usage(Data):
     """What holds a repository's space.
 
     Attributes:
-        holders: deployments, then remotes, then refs; who holds most alone comes first.
+        holders: deployments, then remotes, then refs; the one that holds most of the disk alone comes first.
         total: all objects.
         garbage: what nothing keeps.
+        unreferenced_commits: how many commits are in the garbage. `prune` deletes them, and what only they
+            reach, with `refs_only`.
+        deltas: static deltas and their indexes; None: this process may not read them.
+        tmp: the repository's `tmp`: unfinished downloads and caches; None: this process may not read it.
         dangling_refs: refs of a sysroot that keep nothing, for their commits are missing.
     """
 
     holders: tuple[Holder, ...]
-    total: ObjectTotal
-    garbage: ObjectTotal
+    total: StoredObjects
+    garbage: StoredObjects
+    unreferenced_commits: int
+    deltas: Optional[StoredFiles]
+    tmp: Optional[StoredFiles]
     dangling_refs: tuple[DanglingRef, ...]
 
 
@@ -263,13 +299,16 @@ def _usage(found: _Usage) -> Usage:
                 holder["name"],
                 holder["commit"],
                 tuple(holder["refs"]),
-                ObjectTotal(**holder["exclusive"]),
-                ObjectTotal(**holder["shared"]),
+                StoredObjects(**holder["exclusive"]),
+                StoredObjects(**holder["shared"]),
             )
             for holder in found["holders"]
         ),
-        total=ObjectTotal(**found["total"]),
-        garbage=ObjectTotal(**found["garbage"]),
+        total=StoredObjects(**found["total"]),
+        garbage=StoredObjects(**found["garbage"]),
+        unreferenced_commits=found["unreferenced_commits"],
+        deltas=found["deltas"] and StoredFiles(**found["deltas"]),
+        tmp=found["tmp"] and StoredFiles(**found["tmp"]),
         dangling_refs=tuple(DanglingRef(*each) for each in found["dangling_refs"]),
     )
 

@@ -9,7 +9,7 @@ use crate::repo::lock::LockState;
 use crate::repo::object::{Checksum, ObjectType};
 use crate::report::{Failure, PruneReport};
 use crate::sysroot::{DeploymentStatus, SysrootStatus};
-use crate::view::{Explanation, Holder, Place, PolicyCheck, RuledRef, Usage, Way};
+use crate::view::{Explanation, Holder, Place, PolicyCheck, RuledRef, Space, Usage, Way};
 
 #[derive(IntoPyObject)]
 pub(super) struct PruneDict {
@@ -222,9 +222,38 @@ impl From<DeploymentStatus> for DeploymentDict {
 #[derive(IntoPyObject)]
 pub(super) struct UsageDict {
     holders: Vec<HolderDict>,
-    total: TotalDict,
-    garbage: TotalDict,
+    total: StoredObjectsDict,
+    garbage: StoredObjectsDict,
+    unreferenced_commits: u64,
+    deltas: Option<StoredFilesDict>,
+    tmp: Option<StoredFilesDict>,
     dangling_refs: Vec<(String, String)>,
+}
+
+#[derive(IntoPyObject)]
+struct StoredObjectsDict {
+    objects: u64,
+    bytes: u64,
+    disk_bytes: u64,
+}
+
+#[derive(IntoPyObject)]
+struct StoredFilesDict {
+    files: u64,
+    bytes: u64,
+    disk_bytes: u64,
+}
+
+impl From<Space> for StoredObjectsDict {
+    fn from(Space { count, bytes, disk_bytes }: Space) -> Self {
+        Self { objects: count, bytes, disk_bytes }
+    }
+}
+
+impl From<Space> for StoredFilesDict {
+    fn from(Space { count, bytes, disk_bytes }: Space) -> Self {
+        Self { files: count, bytes, disk_bytes }
+    }
 }
 
 #[derive(IntoPyObject)]
@@ -233,17 +262,20 @@ struct HolderDict {
     name: String,
     commit: Option<String>,
     refs: Vec<String>,
-    exclusive: TotalDict,
-    shared: TotalDict,
+    exclusive: StoredObjectsDict,
+    shared: StoredObjectsDict,
 }
 
 impl From<Usage> for UsageDict {
     fn from(usage: Usage) -> Self {
-        let Usage { holders, total, garbage, dangling_refs } = usage;
+        let Usage { holders, total, garbage, unreferenced_commits, deltas, tmp, dangling_refs } = usage;
         Self {
             holders: holders.into_iter().map(Into::into).collect(),
             total: total.into(),
             garbage: garbage.into(),
+            unreferenced_commits,
+            deltas: deltas.map(Into::into),
+            tmp: tmp.map(Into::into),
             dangling_refs: names_and_commits(dangling_refs),
         }
     }

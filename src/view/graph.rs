@@ -1,6 +1,6 @@
 //! All objects of a repository as numbers, and what each leads to.
 //!
-//! Numbers make it cheap to walk the graph once for each of thousands of roots. An object takes about 50 bytes, and
+//! Numbers make it cheap to walk the graph once for each of thousands of roots. An object takes about 60 bytes, and
 //! each entry of a dirtree four.
 
 use std::collections::{HashMap, HashSet};
@@ -15,8 +15,9 @@ use crate::repo::listing::each_entry;
 use crate::repo::object::{Checksum, ObjectName, ObjectType};
 use crate::repo::variant::{self, Child};
 use crate::repo::Repo;
-use crate::sweep::Seen;
 use crate::workers::Crew;
+
+use super::space::Size;
 
 /// An object's number.
 pub(super) type Number = u32;
@@ -27,11 +28,11 @@ pub(super) struct Graph<'a> {
     control: &'a Control,
     /// Sorted: what was in this repository when it was listed.
     names: Vec<ObjectName>,
-    sizes: Vec<u64>,
+    sizes: Vec<Size>,
     /// What came since, lies in a parent, or is missing.
     others: HashMap<ObjectName, Number>,
     /// Of those their names, sizes, and whether they are anywhere.
-    late: Vec<(ObjectName, u64, bool)>,
+    late: Vec<(ObjectName, Size, bool)>,
     children: HashMap<Number, Box<[Number]>>,
     /// Dirtrees and commits that no repository has.
     missing: HashSet<Number>,
@@ -99,8 +100,8 @@ impl<'a> Graph<'a> {
         self.names.get(index).copied().unwrap_or_else(|| self.late[index - self.names.len()].0)
     }
 
-    /// How many bytes an object takes in this repository.
-    pub fn size(&self, number: Number) -> u64 {
+    /// What an object takes in this repository.
+    pub fn size(&self, number: Number) -> Size {
         let index = number as usize;
         self.sizes.get(index).copied().unwrap_or_else(|| self.late[index - self.names.len()].1)
     }
@@ -121,12 +122,12 @@ impl<'a> Graph<'a> {
             return Ok(*number);
         }
         let path = name.loose_path(self.repo.config().mode);
-        let seen = Seen::at(self.repo.objects(), &path);
-        let size = seen.map_err(|error| Error::io(self.repo.path().join("objects").join(path), error))?;
+        let size = Size::at(self.repo.objects(), path.as_bytes());
+        let size = size.map_err(|error| Error::io(self.repo.path().join("objects").join(path), error))?;
         // A file may be missing, for all that prune cares.
         let is_there = size.is_some() || name.kind == ObjectType::File || self.repo.has(name)?;
         let number = narrow(self.len())?;
-        self.late.push((name, size.map_or(0, |seen| seen.size()), is_there));
+        self.late.push((name, size.unwrap_or_default(), is_there));
         self.others.insert(name, number);
         Ok(number)
     }
@@ -212,7 +213,7 @@ impl<'a> Graph<'a> {
             };
             let Ok(file) = self.names.binary_search(&file) else { continue };
             if object.kind == ObjectType::PayloadLink
-                && self.sizes[file] < self.repo.config().payload_link_threshold
+                && self.sizes[file].content < self.repo.config().payload_link_threshold
             {
                 continue;
             }
@@ -228,7 +229,7 @@ impl<'a> Graph<'a> {
     }
 }
 
-fn list_directory(repo: &Repo, number: u8, control: &Control) -> Result<Vec<(ObjectName, u64)>> {
+fn list_directory(repo: &Repo, number: u8, control: &Control) -> Result<Vec<(ObjectName, Size)>> {
     control.check_or_rest()?;
     let mut found = Vec::new();
     let Some(directory) = repo.open_object_directory(number)? else { return Ok(found) };
@@ -238,8 +239,9 @@ fn list_directory(repo: &Repo, number: u8, control: &Control) -> Result<Vec<(Obj
             return Ok(());
         };
         let name = object.file_name(repo.config().mode);
-        let seen = Seen::at(&directory, &name).map_err(|error| Error::io(path.join(&name), error))?;
-        found.extend(seen.map(|seen| (object, seen.size())));
+        let size =
+            Size::at(&directory, name.as_bytes()).map_err(|error| Error::io(path.join(&name), error))?;
+        found.extend(size.map(|size| (object, size)));
         Ok(())
     })?;
     found.sort_unstable_by_key(|(object, _)| *object);

@@ -10,6 +10,7 @@ mod fold;
 mod graph;
 mod name;
 mod policy;
+mod space;
 mod usage;
 mod why;
 
@@ -26,6 +27,7 @@ use crate::repo::refs::{self, Ref};
 use crate::repo::Repo;
 
 pub use self::policy::{PolicyCheck, RuledRef};
+pub use self::space::Space;
 pub use self::usage::{Holder, Usage};
 pub use self::why::{Explanation, Place, Way};
 pub(crate) use self::{policy::check_policy, usage::usage, why::why};

@@ -8,12 +8,12 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::fold::{fold, Group};
 use super::graph::{Graph, Number};
+use super::space::{self, Size, Space};
 use super::{look_until_certain, roots, Root, RootKind, ViewOptions};
 use crate::container::layers;
 use crate::control::{Control, Phase};
 use crate::error::{Error, Result};
 use crate::mark::RootSource;
-use crate::plan::Total;
 use crate::repo::object::{Checksum, ObjectName, ObjectType};
 use crate::repo::Repo;
 use crate::workers::Crew;
@@ -32,20 +32,26 @@ pub struct Holder {
     /// The refs that are counted, as libostree writes them; none for a deployment.
     pub refs: Vec<String>,
     /// What nobody else keeps: a prune frees it if this root is dropped.
-    pub exclusive: Total,
+    pub exclusive: Space,
     /// What others keep, too.
-    pub shared: Total,
+    pub shared: Space,
 }
 
 /// What holds a repository's space.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Usage {
-    /// Deployments, remotes and refs, in this order, who holds most alone first.
+    /// Deployments, remotes and refs, in this order, who holds most of the disk alone first.
     pub holders: Vec<Holder>,
     /// All objects.
-    pub total: Total,
+    pub total: Space,
     /// What nobody keeps.
-    pub garbage: Total,
+    pub garbage: Space,
+    /// How many commits are among it: a prune that is not told to go by refs keeps them, with all that they reach.
+    pub unreferenced_commits: u64,
+    /// Files of static deltas and their indexes; None where we may not look.
+    pub deltas: Option<Space>,
+    /// Files of unfinished downloads and caches, in `tmp`; None where we may not look.
+    pub tmp: Option<Space>,
     /// Refs that keep nothing, for their commits are missing.
     pub dangling_refs: Vec<(String, Checksum)>,
 }
@@ -89,7 +95,8 @@ fn usage_now(
 
     let groups = fold(&roots, &images);
     let each: Vec<&[&Root]> = groups.iter().map(|group| &group.roots[..]).collect();
-    let Account { held, garbage, total } = account(&mut graph, &each, &partial, control)?;
+    let Account { held, garbage, total, unreferenced_commits } =
+        account(&mut graph, &each, &partial, control)?;
     let mut holders: Vec<Holder> = groups.iter().zip(held).map(|(group, held)| held.of(group)).collect();
     if named_remotes {
         let groups: Vec<_> = remotes
@@ -106,17 +113,22 @@ fn usage_now(
         holders.extend(named.map(|(group, held)| held.of(group)));
     }
     holders.sort_by(|one, other| {
-        let size = |holder: &Holder| std::cmp::Reverse((holder.exclusive.bytes, holder.shared.bytes));
+        let size =
+            |holder: &Holder| std::cmp::Reverse((holder.exclusive.disk_bytes, holder.shared.disk_bytes));
         (one.kind, size(one), &one.name).cmp(&(other.kind, size(other), &other.name))
     });
     let dangling_refs = dangling.iter().map(|reference| (reference.spec(), reference.target)).collect();
-    Ok(Usage { holders, total, garbage, dangling_refs })
+    let deltas = space::below(repo, "deltas", control)?;
+    let indexes = space::below(repo, "delta-indexes", control)?;
+    let deltas = deltas.zip(indexes).map(|(deltas, indexes)| deltas.and(indexes));
+    let tmp = space::below(repo, "tmp", control)?;
+    Ok(Usage { holders, total, garbage, unreferenced_commits, deltas, tmp, dangling_refs })
 }
 
 #[derive(Clone, Copy, Default)]
 struct Held {
-    all: Total,
-    exclusive: Total,
+    all: Space,
+    exclusive: Space,
 }
 
 impl Held {
@@ -125,25 +137,22 @@ impl Held {
             RootKind::Remote | RootKind::UnneededLayers => None,
             _ => group.roots.first().map(|root| root.commit),
         };
-        let shared = Total {
-            objects: self.all.objects - self.exclusive.objects,
-            bytes: self.all.bytes.saturating_sub(self.exclusive.bytes),
-        };
         Holder {
             kind: group.kind,
             name: group.name.clone(),
             commit,
             refs: group.roots.iter().filter_map(|root| root.spec.clone()).collect(),
             exclusive: self.exclusive,
-            shared,
+            shared: self.all.less(self.exclusive),
         }
     }
 }
 
 struct Account {
     held: Vec<Held>,
-    total: Total,
-    garbage: Total,
+    total: Space,
+    garbage: Space,
+    unreferenced_commits: u64,
 }
 
 /// What an object remembers.
@@ -193,7 +202,8 @@ fn account(
             }
         }
     }
-    let (mut total, mut garbage) = (Total::default(), Total::default());
+    let (mut total, mut garbage) = (Space::default(), Space::default());
+    let mut unreferenced_commits = 0;
     for (number, seen) in (0..).zip(&visits) {
         let is_listed = (number as usize) < graph.listed();
         if is_listed {
@@ -202,17 +212,18 @@ fn account(
         if seen.last == NOBODY {
             if is_listed {
                 garbage.add(graph.size(number));
+                unreferenced_commits += u64::from(graph.name(number).kind == ObjectType::Commit);
             }
         } else if !seen.by_several && is_here(graph, number) {
             held[seen.last as usize].exclusive.add(graph.size(number));
         }
     }
-    Ok(Account { held, total, garbage })
+    Ok(Account { held, total, garbage, unreferenced_commits })
 }
 
 /// Whether this repository has an object itself.
 fn is_here(graph: &Graph, number: Number) -> bool {
-    (number as usize) < graph.listed() || graph.size(number) > 0
+    (number as usize) < graph.listed() || graph.size(number) != Size::default()
 }
 
 /// The commits that a root keeps, and whether all that they reach has to be there.

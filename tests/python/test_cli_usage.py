@@ -177,7 +177,7 @@ def test_status_shows_the_stamp(sysroot: Path) -> None:
     assert shown["stamp"]["path"] == str(sysroot / ".cleanup")
     assert shown["stamp"]["note"]["deployed"] == []
     assert shown["deployments"] == []
-    assert shown["reclaimable"] == {"objects": 0, "bytes": 0}
+    assert shown["reclaimable"] == {"objects": 0, "bytes": 0, "disk_bytes": 0}
     lines = run("status", f"--sysroot={sysroot}").stdout.decode()
     assert f"Stamp:           {sysroot / '.cleanup'} (made 20" in lines
     assert "Reclaimable:     0 objects, 0 B" in lines

@@ -11,10 +11,11 @@ from ..plans import PlanPlaces, PrunePlan, object_names
 from ..reports import CleanupReport, not_needed
 from ..stamp import CleanupStamp, request_cleanup
 from . import metrics, service, views
-from .arguments import default_repo, default_sysroot
 from .output import Result, item_printer, report_result, say, show_details, warn
 from .policies import listed_commits, load_policy
+from .status import status
 from .table import size
+from .values import default_repo, default_sysroot
 
 if TYPE_CHECKING:
     import argparse
@@ -155,7 +156,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace, WorkSignals], Result]] = {
     "plan": plan,
     "apply": apply,
     "stamp": stamp,
-    "status": views.status,
+    "status": status,
     "du": views.du,
     "why": views.why,
     "policy": views.policy,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from ..errors import LockTimeoutError, OperationCancelled, OstreeSweepError, PartialCleanupError
 from . import output
-from .arguments import UsageError, parse
+from .arguments import parse
 from .commands import COMMANDS
+from .parser import UsageError
 from .signals import WorkSignals
 
 _FAILED = 1

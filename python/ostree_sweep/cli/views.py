@@ -1,4 +1,4 @@
-"""The commands that only look: `status`, `du` and `why`."""
+"""The commands that look at a repository: `du`, `why` and `policy`."""
 
 from __future__ import annotations
 
@@ -7,23 +7,15 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from .. import views
-from ..errors import OperationCancelled, OstreeSweepError
-from ..locks import holders
-from ..plans import PlanPlaces, PrunePlan
-from ..stamp import CleanupStamp
-from . import metrics
-from .arguments import default_repo, default_sysroot
 from .output import Result
 from .policies import load_policy
 from .table import short, size, table
+from .values import default_repo, default_sysroot
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Mapping
 
-    from ..plans import ObjectTotal
-    from ..stamp import StampSnapshot
-    from ..views import Explanation, Holder, Usage, Way
+    from ..views import Explanation, StoredFiles, StoredObjects, Usage, Way
     from .signals import WorkSignals
 
 _KINDS = {
@@ -40,17 +32,40 @@ def du(options: argparse.Namespace, signals: WorkSignals) -> Result:
     place = _place(options)
     with signals.progress() as progress:
         found = views.usage(**place, **_looking(options), cancellable=signals.token, progress=progress)
+
+    def taken(space: StoredObjects | StoredFiles) -> int:
+        return space.bytes if options.apparent_size else space.disk_bytes
+
+    def total(space: StoredObjects) -> str:
+        return f"{size(taken(space))} in {space.objects} objects"
+
+    def files(space: StoredFiles | None) -> str:
+        if space is None:
+            return "unknown: this user may not read them"
+        return f"{size(taken(space))} in {space.files} files"
+
     lines = []
     for kind, title in _KINDS.items():
+        held = [each for each in found.holders if each.kind == kind]
+        held.sort(key=lambda each: (taken(each.exclusive), taken(each.shared)), reverse=True)
         rows = [
-            (short(holder.name), size(holder.exclusive.bytes), size(holder.shared.bytes))
-            for holder in found.holders
-            if holder.kind == kind
+            (short(each.name), *(size(taken(part)) for part in (each.exclusive, each.shared)))
+            for each in held
         ]
         if rows:
             lines += [*table((title, "Exclusive", "Shared"), rows, right=2), ""]
-    lines += [f"Total:    {_total(found.total)}", f"Garbage:  {_total(found.garbage)}"]
+    lines += [f"Total:    {total(found.total)}", f"Garbage:  {total(found.garbage)}"]
+    if "repo" in place and found.unreferenced_commits:
+        lines.append(f"          {_unreferenced(found, options.depth)}")
+    lines += [f"Deltas:   {files(found.deltas)}", f"tmp:      {files(found.tmp)}"]
     return Result(lines, {**place, **found.to_dict()})
+
+
+def _unreferenced(found: Usage, depth: int) -> str:
+    """What deletes commits that no ref leads to: `prune` by itself keeps them."""
+    count = f"{found.unreferenced_commits} commit{'' if found.unreferenced_commits == 1 else 's'}"
+    option = "" if depth == -1 else f" --depth={depth}"
+    return f"with {count} that no ref keeps: only 'prune --refs-only{option}' deletes such"
 
 
 def why(options: argparse.Namespace, signals: WorkSignals) -> Result:
@@ -80,97 +95,6 @@ def policy(options: argparse.Namespace, signals: WorkSignals) -> Result:
     return Result(lines, {"repo": repo, **dataclasses.asdict(found)})
 
 
-def status(options: argparse.Namespace, signals: WorkSignals) -> Result:
-    """`ostree-sweep status`."""
-    from .. import core
-
-    found = core.status(options.sysroot)
-    requested = CleanupStamp.for_sysroot(options.sysroot)
-    snapshot = requested.read()
-    used = _used(options.sysroot, signals)
-    # What is garbage to the one is what the other deletes: a cleanup's roots are those of the view.
-    reclaimable = {"error": used} if isinstance(used, str) else dataclasses.asdict(used.garbage)
-    planned = _planned(options.sysroot, found["repo"])
-    locks = {
-        "repo_lock": os.path.join(found["repo"], ".lock"),
-        "sysroot_lock": os.path.join(options.sysroot, "ostree/lock"),
-    }
-    lock_holders = {name: holders(path) for name, path in locks.items()}
-    held = {} if isinstance(used, str) else {(each.kind, each.name): each for each in used.holders}
-    deployments = [{**each, **_held(held.get(("deployment", _name(each))))} for each in found["deployments"]]
-    data = {
-        "sysroot": options.sysroot,
-        **found,
-        "deployments": deployments,
-        "lock_holders": [holder for each in lock_holders.values() for holder in each],
-        "stamp": snapshot and {"path": requested.path, "note": _note_data(snapshot)},
-        "plan": planned,
-        "reclaimable": reclaimable,
-        "dangling_refs": [] if isinstance(used, str) else [each.to_dict() for each in used.dangling_refs],
-        "unneeded_layers": _unneeded_layers(held),
-    }
-    if options.metrics is not None:
-        metrics.write(options.metrics, options.sysroot, metrics.of_status(data))
-
-    def lock_text(state: str, name: str) -> str:
-        who = (f"{each['kind']} by {each['pid']} ({each['command']})" for each in lock_holders[name])
-        return ", ".join(who) or state
-
-    facts = {
-        "Stamp": _stamp_text(requested, snapshot),
-        "Plan": _plan_text(planned),
-        "Repository": found["repo"],
-        "Repository lock": lock_text(found["repo_lock"], "repo_lock"),
-        "Sysroot lock": lock_text("held" if found["sysroot_locked"] else "free", "sysroot_lock"),
-        "Reclaimable": _reclaimable_text(reclaimable),
-    }
-    facts.update(_image_facts(data))
-    rows = [
-        (
-            short(_name(each)),
-            each["version"] or "",
-            _flags(each),
-            *(_size_text(each[part]) for part in ("exclusive", "shared")),
-        )
-        for each in deployments
-    ]
-    titles = ("Deployment", "Version", "State", "Exclusive", "Shared")
-    lines = [*table(titles, rows, right=2), ""] if rows else []
-    if isinstance(used, str):
-        facts["Sizes"] = f"unknown: {used}"
-    lines += [f"{f'{name}:':<17}{text}" for name, text in facts.items()]
-    dangling = () if isinstance(used, str) else used.dangling_refs
-    lines += [f"Dangling ref:    {each.name} (its commit {each.commit} is missing)" for each in dangling]
-    lines += [f"Left over:       {path}" for path in found["leftovers"]]
-    lines += [f"Cannot remove:   {each['path']}: {each['error']}" for each in found["obstacles"]]
-    lines += [f"No checkout:     {path} (it stays)" for path in found["strays"]]
-    return Result(lines, data)
-
-
-def _unneeded_layers(held: Mapping[tuple[str, str], Holder]) -> dict[str, Any]:
-    """How many container layers no image needs, and what dropping their refs would free."""
-    for (kind, _), holder in held.items():
-        if kind == "unneeded-layers":
-            return {"layers": len(holder.refs), **dataclasses.asdict(holder.exclusive)}
-    return {"layers": 0, "objects": 0, "bytes": 0}
-
-
-def _image_facts(data: Mapping[str, Any]) -> dict[str, str]:
-    """What there is to say on a host of container images."""
-    facts = {}
-    images = dict.fromkeys(each["image"] for each in data["deployments"] if each["image"] is not None)
-    if images:
-        facts["Deployed image"] = ", ".join(images)
-    if (unneeded := data["unneeded_layers"])["layers"]:
-        facts["Container layers"] = (
-            f"{size(unneeded['bytes'])} in {unneeded['layers']} that no image needs: "
-            "run 'ostree-sweep cleanup --container-layers'"
-        )
-    if unreadable := [f"{name} ({reason})" for name, reason in data["unreadable_images"]]:
-        facts["Bad images"] = f"{', '.join(unreadable)}: the host's own tools can't collect layers"
-    return facts
-
-
 def _place(options: argparse.Namespace) -> dict[str, Any]:
     """Where to look: by default at the repository one stands in or has set, and else at the sysroot."""
     if options.repo is not None:
@@ -184,10 +108,6 @@ def _place(options: argparse.Namespace) -> dict[str, Any]:
 
 def _looking(options: argparse.Namespace) -> dict[str, Any]:
     return {name: value for name, value in vars(options).items() if name in ("depth", "lock_timeout_s")}
-
-
-def _total(total: ObjectTotal) -> str:
-    return f"{size(total.bytes)} in {total.objects} objects"
 
 
 def _why_lines(found: Explanation) -> list[str]:
@@ -221,73 +141,3 @@ def _way_lines(way: Way) -> list[str]:
     back = f", {way.generation} back" if way.generation else ""
     lines = [f"  {way.kind} {short(way.name)}", f"    commit {short(way.commit)}{back}"]
     return lines if way.path is None else [*lines, f"    {way.path}"]
-
-
-def _used(sysroot: str, signals: WorkSignals) -> Usage | str:
-    """What holds the space; where that can't be told now, why."""
-    try:
-        with signals.progress() as progress:
-            return views.usage(
-                sysroot=sysroot, lock_timeout_s=0, cancellable=signals.token, progress=progress
-            )
-    except OperationCancelled:
-        raise
-    except (OstreeSweepError, OSError) as error:
-        return str(error)
-
-
-def _held(holder: Holder | None) -> dict[str, Any]:
-    parts = ("exclusive", "shared")
-    return {part: holder and dataclasses.asdict(getattr(holder, part)) for part in parts}
-
-
-def _size_text(total: dict[str, int] | None) -> str:
-    return "?" if total is None else size(total["bytes"])
-
-
-def _name(deployment: Mapping[str, Any]) -> str:
-    return f"{deployment['stateroot']} {deployment['checksum']}.{deployment['serial']}"
-
-
-def _flags(deployment: Mapping[str, Any]) -> str:
-    return ", ".join(name for name, value in deployment.items() if value is True) or "-"
-
-
-def _planned(sysroot: str, repo: str) -> dict[str, Any] | None:
-    """What the sysroot's own plan says; where it can't be used, why."""
-    from .. import core
-
-    path = PlanPlaces(sysroot).find()
-    if path is None:
-        return None
-    try:
-        made = PrunePlan.load(path)
-        core.Plan.read(path).check(repo)
-    except (OstreeSweepError, OSError) as error:
-        return {"path": path, "error": str(error)}
-    return {"path": path, "made_at": made.made_at, "objects": made.objects, "bytes": made.bytes}
-
-
-def _plan_text(planned: dict[str, Any] | None) -> str:
-    if planned is None:
-        return "none"
-    if "error" in planned:
-        return f"unusable: {planned['error']}"
-    return f"{planned['path']} ({planned['objects']} objects, {size(planned['bytes'])})"
-
-
-def _note_data(snapshot: StampSnapshot) -> dict[str, Any] | None:
-    return dataclasses.asdict(snapshot.note) if snapshot.note else None
-
-
-def _stamp_text(requested: CleanupStamp, snapshot: StampSnapshot | None) -> str:
-    if snapshot is None:
-        return "none"
-    note = snapshot.note
-    return requested.path + (f" (made {note.time})" if note else "")
-
-
-def _reclaimable_text(reclaimable: dict[str, Any]) -> str:
-    if "error" in reclaimable:
-        return f"unknown: {reclaimable['error']}"
-    return f"{reclaimable['objects']} objects, {size(reclaimable['bytes'])}"

@@ -1,0 +1,222 @@
+"""Options that several commands have."""
+
+from __future__ import annotations
+
+import argparse
+
+from .parser import Parser, Version
+from .values import (
+    at_least_one,
+    branch_depth,
+    budget,
+    default_sysroot,
+    positive_seconds,
+    size,
+    timeout,
+)
+
+
+def add_repo(parser: Parser) -> None:
+    """Which repository."""
+    parser.add_argument(
+        "--repo",
+        metavar="PATH",
+        help="the repository (default: the current directory if it's one, $OSTREE_REPO, /ostree/repo)",
+    )
+
+
+def add_retention(prune: Parser) -> None:
+    """What to keep."""
+    prune.add_argument("--refs-only", action="store_true", help="only refs keep commits")
+    prune.add_argument(
+        "--depth",
+        type=int,
+        default=-1,
+        help="how many parents of a commit are kept (default: -1, all)",
+    )
+    prune.add_argument("--commit-only", action="store_true", help="look at and delete commits only")
+    prune.add_argument(
+        "--keep-younger-than",
+        metavar="DATE",
+        help='of each ref\'s history, keep its newest commit and those made since DATE (like "2 weeks ago")',
+    )
+    prune.add_argument(
+        "--retain-branch-depth",
+        metavar="BRANCH=DEPTH",
+        type=branch_depth,
+        action="append",
+        default=[],
+        help="of this branch's history, keep DEPTH parents, whatever else is said (0: as if not given)",
+    )
+    prune.add_argument(
+        "--only-branch",
+        metavar="BRANCH",
+        dest="only_branches",
+        action="append",
+        default=[],
+        help="prune the history of this branch only, or of those like 'os/*' (may be given several times)",
+    )
+    prune.add_argument(
+        "--keep-unreferenced-younger-than",
+        metavar="DATE",
+        help="keep commits that no ref leads to if they were made, or came here, since DATE",
+    )
+    prune.add_argument(
+        "--policy", metavar="FILE", help="rules for single refs, in place of depth, dates and branches"
+    )
+    prune.add_argument(
+        "--exclude-ref",
+        metavar="REF",
+        dest="exclude_refs",
+        action="append",
+        default=[],
+        help="keep the whole history of this ref, or of those like 'os/*' (may be given several times)",
+    )
+    prune.add_argument(
+        "--protect-commit",
+        metavar="COMMIT",
+        dest="protect_commits",
+        action="append",
+        default=[],
+        help="keep this commit even if no ref leads to it (may be given several times)",
+    )
+    prune.add_argument(
+        "--protect-commits-from",
+        metavar="FILE",
+        help="keep the commits whose checksums FILE has, one a line; # begins a comment; -: standard input",
+    )
+    prune.add_argument(
+        "--ignore-missing-commits",
+        action="store_true",
+        help="go on where a ref's commit is missing, with a warning; by default that is an error",
+    )
+
+
+def add_deletion(prune: Parser) -> None:
+    """What else to delete, and how much."""
+    prune.add_argument("--delete-commit", metavar="COMMIT", help="delete a commit that no ref leads to")
+    prune.add_argument(
+        "--static-deltas-only",
+        action="store_true",
+        help="of the commit to delete, delete only the static deltas that lead to it",
+    )
+
+
+def add_metrics(parser: Parser, content: str) -> None:
+    """Where figures go."""
+    parser.add_argument(
+        "--metrics",
+        metavar="FILE",
+        help=f"write {content} to FILE for node_exporter's textfile collector",
+    )
+
+
+def add_view(parser: Parser) -> None:
+    """Where to look, and what counts as kept."""
+    place = parser.add_mutually_exclusive_group()
+    place.add_argument(
+        "--repo",
+        metavar="PATH",
+        help="the repository (default: the current directory if it's one, $OSTREE_REPO)",
+    )
+    place.add_argument(
+        "--sysroot",
+        metavar="PATH",
+        help="the sysroot with its repository (default: $OSTREE_SYSROOT, /)",
+    )
+    parser.add_argument(
+        "--depth",
+        type=int,
+        default=-1,
+        help="how many parents of a commit refs keep (default: -1, all; in a sysroot none)",
+    )
+    add_lock_timeout(parser)
+
+
+def common_options() -> Parser:
+    """What all commands have."""
+    parser = Parser(add_help=False)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("-v", "--verbose", action="store_true", help="say more, on stderr")
+    add_version(parser)
+    return parser
+
+
+def work_options() -> Parser:
+    """How to go about work."""
+    # The package's calls have the defaults.
+    parser = Parser(add_help=False, argument_default=argparse.SUPPRESS)
+    parser.add_argument(
+        "--impact",
+        choices=("idle", "balanced", "full"),
+        help="how much other work may feel (default: cleanup balanced, cleanup --auto idle, prune full)",
+    )
+    parser.add_argument("--jobs", type=at_least_one, metavar="N", help="worker threads")
+    add_lock_timeout(parser)
+    return parser
+
+
+def add_lock_timeout(parser: argparse.ArgumentParser) -> None:
+    """How long to wait."""
+    parser.add_argument(
+        "--lock-timeout",
+        dest="lock_timeout_s",
+        type=timeout,
+        metavar="SECONDS",
+        help="how long to wait for a lock; -1: for ever (default: the repository's setting)",
+    )
+
+
+def deletion_options() -> Parser:
+    """What bounds a deletion."""
+    parser = Parser(add_help=False, argument_default=argparse.SUPPRESS)
+    parser.add_argument(
+        "--time-budget",
+        metavar="SECONDS",
+        dest="time_budget_s",
+        type=budget,
+        help="stop after SECONDS",
+    )
+    parser.add_argument(
+        "--max-freed",
+        metavar="SIZE",
+        type=size,
+        help="stop when SIZE is freed: bytes, or with K (1024 bytes), M, G or T",
+    )
+    parser.add_argument(
+        "--max-unlinks",
+        metavar="N",
+        dest="unlinks_per_s",
+        type=at_least_one,
+        help="delete at most N files a second",
+    )
+    parser.add_argument(
+        "--lock-slice",
+        dest="lock_slice_s",
+        type=positive_seconds,
+        metavar="SECONDS",
+        help="how long to keep others waiting for a lock, about (default: 0.1)",
+    )
+    return parser
+
+
+def sysroot_options() -> Parser:
+    """Which sysroot."""
+    parser = Parser(add_help=False)
+    add_sysroot(parser, default_sysroot())
+    return parser
+
+
+def add_sysroot(parser: argparse._ActionsContainer, default: str | None) -> None:
+    """Which sysroot, by default this one."""
+    parser.add_argument(
+        "--sysroot",
+        metavar="PATH",
+        default=default,
+        help="the sysroot (default: $OSTREE_SYSROOT, /)",
+    )
+
+
+def add_version(parser: argparse.ArgumentParser) -> None:
+    """What version this is."""
+    parser.add_argument("--version", action=Version, nargs=0, help="print the version and exit")

@@ -1,0 +1,70 @@
+"""A parser that raises, and suggests the name that was probably meant."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    from _typeshed import SupportsWrite
+
+
+class UsageError(Exception):
+    """The arguments make no sense."""
+
+
+class Parser(argparse.ArgumentParser):
+    """Raises instead of printing: main knows whether JSON is asked for."""
+
+    def error(self, message: str) -> NoReturn:
+        """Stops at a wrong argument."""
+        raise UsageError(f"{self._with_nearest(message)} (see {self.prog} --help)")
+
+    def _print_message(self, message: str, file: SupportsWrite[str] | None = None) -> None:
+        """Unlike argparse's own, it does not hide that help can't be written."""
+        (sys.stdout if file is None else file).write(message)
+
+    def _with_nearest(self, message: str) -> str:
+        """A name that is unknown, with the one that was probably meant."""
+        wrong = re.match(
+            r"unrecognized arguments: (--[^\s=]+)|argument COMMAND: invalid choice: '([^']*)'", message
+        )
+        if wrong is None:
+            return message
+        # Slow to import.
+        from difflib import get_close_matches
+
+        commands = [action for action in self._actions if isinstance(action, argparse._SubParsersAction)]  # noqa: SLF001 - argparse has no other way
+        parsers: dict[str, argparse.ArgumentParser] = commands[0].choices if commands else {}
+        options = {name for each in (self, *parsers.values()) for name in each._option_string_actions}  # noqa: SLF001
+        given = wrong[1] or wrong[2]
+        nearest = get_close_matches(given, options if wrong[1] else parsers, n=1)
+        text = message if wrong[1] else f"there is no command '{given}'"
+        return f"{text}; did you mean {nearest[0]}?" if nearest else text
+
+
+class Version(argparse.Action):
+    """Looks the version up when it's asked for: the package's metadata is slow to read."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+        """Prints it."""
+        from importlib.metadata import version
+
+        print(f"ostree-sweep {version('ostree-sweep')}")
+        parser.exit()
+
+
+class Spelled(argparse.Action):
+    """Stores by which of its names an option was given, for messages."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,  # noqa: ARG002 - argparse passes all
+        namespace: argparse.Namespace,
+        values: object,  # noqa: ARG002
+        option_string: str | None = None,
+    ) -> None:
+        """Stores it."""
+        setattr(namespace, self.dest, option_string)

@@ -1,0 +1,185 @@
+"""`ostree-sweep status`: deployments, stamp, plan, locks, and what a cleanup would free."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from typing import TYPE_CHECKING, Any
+
+from .. import views
+from ..errors import OperationCancelled, OstreeSweepError
+from ..locks import holders
+from ..plans import PlanPlaces, PrunePlan
+from ..stamp import CleanupStamp
+from . import metrics
+from .output import Result
+from .table import short, size, table
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Mapping
+
+    from ..stamp import StampSnapshot
+    from ..views import Holder, Usage
+    from .signals import WorkSignals
+
+
+def status(options: argparse.Namespace, signals: WorkSignals) -> Result:
+    """`ostree-sweep status`."""
+    from .. import core
+
+    found = core.status(options.sysroot)
+    requested = CleanupStamp.for_sysroot(options.sysroot)
+    snapshot = requested.read()
+    used = _used(options.sysroot, signals)
+    # What is garbage to the one is what the other deletes: a cleanup's roots are those of the view.
+    reclaimable = {"error": used} if isinstance(used, str) else dataclasses.asdict(used.garbage)
+    planned = _planned(options.sysroot, found["repo"])
+    locks = {
+        "repo_lock": os.path.join(found["repo"], ".lock"),
+        "sysroot_lock": os.path.join(options.sysroot, "ostree/lock"),
+    }
+    lock_holders = {name: holders(path) for name, path in locks.items()}
+    held = {} if isinstance(used, str) else {(each.kind, each.name): each for each in used.holders}
+    deployments = [{**each, **_held(held.get(("deployment", _name(each))))} for each in found["deployments"]]
+    data = {
+        "sysroot": options.sysroot,
+        **found,
+        "deployments": deployments,
+        "lock_holders": [holder for each in lock_holders.values() for holder in each],
+        "stamp": snapshot and {"path": requested.path, "note": _note_data(snapshot)},
+        "plan": planned,
+        "reclaimable": reclaimable,
+        "dangling_refs": [] if isinstance(used, str) else [each.to_dict() for each in used.dangling_refs],
+        "unneeded_layers": _unneeded_layers(held),
+    }
+    if options.metrics is not None:
+        metrics.write(options.metrics, options.sysroot, metrics.of_status(data))
+
+    def lock_text(state: str, name: str) -> str:
+        who = (f"{each['kind']} by {each['pid']} ({each['command']})" for each in lock_holders[name])
+        return ", ".join(who) or state
+
+    facts = {
+        "Stamp": _stamp_text(requested, snapshot),
+        "Plan": _plan_text(planned),
+        "Repository": found["repo"],
+        "Repository lock": lock_text(found["repo_lock"], "repo_lock"),
+        "Sysroot lock": lock_text("held" if found["sysroot_locked"] else "free", "sysroot_lock"),
+        "Reclaimable": _reclaimable_text(reclaimable),
+    }
+    facts.update(_image_facts(data))
+    rows = [
+        (
+            short(_name(each)),
+            each["version"] or "",
+            _flags(each),
+            *(_size_text(each[part]) for part in ("exclusive", "shared")),
+        )
+        for each in deployments
+    ]
+    titles = ("Deployment", "Version", "State", "Exclusive", "Shared")
+    lines = [*table(titles, rows, right=2), ""] if rows else []
+    if isinstance(used, str):
+        facts["Sizes"] = f"unknown: {used}"
+    lines += [f"{f'{name}:':<17}{text}" for name, text in facts.items()]
+    dangling = () if isinstance(used, str) else used.dangling_refs
+    lines += [f"Dangling ref:    {each.name} (its commit {each.commit} is missing)" for each in dangling]
+    lines += [f"Left over:       {path}" for path in found["leftovers"]]
+    lines += [f"Cannot remove:   {each['path']}: {each['error']}" for each in found["obstacles"]]
+    lines += [f"No checkout:     {path} (it stays)" for path in found["strays"]]
+    return Result(lines, data)
+
+
+def _unneeded_layers(held: Mapping[tuple[str, str], Holder]) -> dict[str, Any]:
+    """How many container layers no image needs, and what dropping their refs would free."""
+    for (kind, _), holder in held.items():
+        if kind == "unneeded-layers":
+            return {"layers": len(holder.refs), **dataclasses.asdict(holder.exclusive)}
+    return {"layers": 0, "objects": 0, "bytes": 0, "disk_bytes": 0}
+
+
+def _image_facts(data: Mapping[str, Any]) -> dict[str, str]:
+    """What there is to say on a host of container images."""
+    facts = {}
+    images = dict.fromkeys(each["image"] for each in data["deployments"] if each["image"] is not None)
+    if images:
+        facts["Deployed image"] = ", ".join(images)
+    if (unneeded := data["unneeded_layers"])["layers"]:
+        facts["Container layers"] = (
+            f"{size(unneeded['disk_bytes'])} in {unneeded['layers']} that no image needs: "
+            "run 'ostree-sweep cleanup --container-layers'"
+        )
+    if unreadable := [f"{name} ({reason})" for name, reason in data["unreadable_images"]]:
+        facts["Bad images"] = f"{', '.join(unreadable)}: the host's own tools can't collect layers"
+    return facts
+
+
+def _used(sysroot: str, signals: WorkSignals) -> Usage | str:
+    """What holds the space; where that can't be told now, why."""
+    try:
+        with signals.progress() as progress:
+            return views.usage(
+                sysroot=sysroot, lock_timeout_s=0, cancellable=signals.token, progress=progress
+            )
+    except OperationCancelled:
+        raise
+    except (OstreeSweepError, OSError) as error:
+        return str(error)
+
+
+def _held(holder: Holder | None) -> dict[str, Any]:
+    parts = ("exclusive", "shared")
+    return {part: holder and dataclasses.asdict(getattr(holder, part)) for part in parts}
+
+
+def _size_text(total: dict[str, int] | None) -> str:
+    return "?" if total is None else size(total["disk_bytes"])
+
+
+def _name(deployment: Mapping[str, Any]) -> str:
+    return f"{deployment['stateroot']} {deployment['checksum']}.{deployment['serial']}"
+
+
+def _flags(deployment: Mapping[str, Any]) -> str:
+    return ", ".join(name for name, value in deployment.items() if value is True) or "-"
+
+
+def _planned(sysroot: str, repo: str) -> dict[str, Any] | None:
+    """What the sysroot's own plan says; where it can't be used, why."""
+    from .. import core
+
+    path = PlanPlaces(sysroot).find()
+    if path is None:
+        return None
+    try:
+        made = PrunePlan.load(path)
+        core.Plan.read(path).check(repo)
+    except (OstreeSweepError, OSError) as error:
+        return {"path": path, "error": str(error)}
+    return {"path": path, "made_at": made.made_at, "objects": made.objects, "bytes": made.bytes}
+
+
+def _plan_text(planned: dict[str, Any] | None) -> str:
+    if planned is None:
+        return "none"
+    if "error" in planned:
+        return f"unusable: {planned['error']}"
+    return f"{planned['path']} ({planned['objects']} objects, {size(planned['bytes'])})"
+
+
+def _note_data(snapshot: StampSnapshot) -> dict[str, Any] | None:
+    return dataclasses.asdict(snapshot.note) if snapshot.note else None
+
+
+def _stamp_text(requested: CleanupStamp, snapshot: StampSnapshot | None) -> str:
+    if snapshot is None:
+        return "none"
+    note = snapshot.note
+    return requested.path + (f" (made {note.time})" if note else "")
+
+
+def _reclaimable_text(reclaimable: dict[str, Any]) -> str:
+    if "error" in reclaimable:
+        return f"unknown: {reclaimable['error']}"
+    return f"{reclaimable['objects']} objects, {size(reclaimable['disk_bytes'])}"
