@@ -106,7 +106,7 @@ def test_with_a_lock_held_nothing_waits(tmp_path: Path) -> None:
     repo = tmp_path / "repo"
     ostree(repo, "init", "--mode=archive")
     for own in ("old", "new"):
-        ostree(repo, "commit", "--fsync=false", "--branch=main", make_tree(tmp_path / own, 60, own))
+        ostree(repo, "commit", "--fsync=false", "--branch=main", make_tree(tmp_path / own, 12, own))
     with a_writer(tmp_path):
         for impact in ("idle", "balanced", "full"):
             trial = repositories.copy(repo, tmp_path / impact)
