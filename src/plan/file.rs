@@ -24,7 +24,7 @@ use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
 use super::make::Candidate;
-use super::{Header, Identity, Plan};
+use super::{Header, Identity, Plan, MAX_FILE};
 use crate::error::{Error, Result};
 use crate::mark::census::DIRECTORIES;
 use crate::repo::directory::replace;
@@ -35,9 +35,6 @@ const VERSION: u32 = 1;
 const CHECKSUM: usize = 32;
 
 const TRUNCATED: &str = "it is truncated";
-
-/// More than a plan for a thousand million objects.
-const MAX_SIZE: u64 = 64 << 30;
 
 /// A candidate, but for its directory.
 #[derive(Debug, Clone, Copy)]
@@ -160,7 +157,7 @@ impl Plan {
         if stat.mode() & 0o022 != 0 {
             return Err(refused("others than its owner can write to it"));
         }
-        if stat.size() > MAX_SIZE {
+        if stat.size() > MAX_FILE {
             return Err(refused("it is too large"));
         }
         let mut bytes = Vec::new();

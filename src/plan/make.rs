@@ -1,13 +1,14 @@
 //! Making a plan.
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
 use super::identity::RepoIdentity;
 use super::owners::Owners;
-use super::{Dropped, Header, Identity, Plan, Root, Total};
+use super::{Dropped, Header, Identity, Plan, Root, Total, MAX_CANDIDATES, MAX_COMMITS, MAX_HEADER};
 use crate::control::{Control, Phase};
 use crate::effort::Effort;
 use crate::error::{Error, Result};
@@ -76,6 +77,7 @@ pub(crate) fn make(
         .filter(|candidate| candidate.object.kind == ObjectType::Commit)
         .map(|candidate| candidate.object.checksum)
         .collect();
+    within(commits.len(), MAX_COMMITS, "commits to delete")?;
     let owners = Owners::find(repo, mark.live(), &candidates, &commits, control)?;
     let mut dropped: Vec<Dropped> = commits
         .iter()
@@ -106,6 +108,9 @@ pub(crate) fn make(
         census,
         sets: owners.sets,
     };
+    let mut size = Size(0);
+    serde_json::to_writer(&mut size, &header).map_err(|error| Error::Internal(error.to_string()))?;
+    within(size.0, MAX_HEADER, "bytes of names and commits")?;
     Ok(Plan::from_candidates(header, &candidates, &owners.set_of))
 }
 
@@ -125,7 +130,10 @@ fn collect(
             return;
         }
         let candidate = Candidate { object, identity: seen.identity(), size: seen.size() };
-        candidates.lock().unwrap_or_else(PoisonError::into_inner).push(candidate);
+        let mut candidates = candidates.lock().unwrap_or_else(PoisonError::into_inner);
+        if candidates.len() <= MAX_CANDIDATES {
+            candidates.push(candidate);
+        }
     };
     let context = Context {
         repo,
@@ -142,9 +150,35 @@ fn collect(
     let pass = if commit_only { Pass::over_commits() } else { Pass::over_all() };
     pass.tell(context, mark.live())?;
     let (report, _) = pass.finish();
-    match report.failures.into_iter().next() {
-        None => Ok(candidates.into_inner().unwrap_or_else(PoisonError::into_inner)),
-        Some(failure) => Err(Error::corrupt(failure.path.display(), failure.error.to_string())),
+    if let Some(failure) = report.failures.into_iter().next() {
+        return Err(Error::corrupt(failure.path.display(), failure.error.to_string()));
+    }
+    let candidates = candidates.into_inner().unwrap_or_else(PoisonError::into_inner);
+    within(candidates.len(), MAX_CANDIDATES, "objects to delete")?;
+    Ok(candidates)
+}
+
+/// Fails if a plan would hold more of something than it may.
+fn within(count: usize, max: usize, what: &str) -> Result<()> {
+    if count <= max {
+        return Ok(());
+    }
+    Err(Error::Refused(format!(
+        "cannot make a plan: it would hold more than {max} {what}; prune without a plan"
+    )))
+}
+
+/// Counts what is written to it.
+struct Size(usize);
+
+impl Write for Size {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0 += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }
 

@@ -36,6 +36,16 @@ use crate::repo::object::{Checksum, ObjectName, ObjectType};
 use crate::repo::Repo;
 use crate::sweep::Seen;
 
+/// The most commits that a plan drops. A repository with more to delete is pruned without a plan. In tests few enough to
+/// be made.
+const MAX_COMMITS: usize = if cfg!(test) { 31 } else { 200_000 };
+/// The most candidates of a plan.
+const MAX_CANDIDATES: usize = if cfg!(test) { 500 } else { 100_000_000 };
+/// The most bytes of a plan's header, which names all roots.
+const MAX_HEADER: usize = if cfg!(test) { 1 << 17 } else { 256 << 20 };
+/// The most bytes of a plan's file: a little more than the largest plan has.
+const MAX_FILE: u64 = 5 << 30;
+
 /// All of a plan but its candidates.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Header {

@@ -82,3 +82,33 @@ fn what_was_not_whole_has_to_be_crawled() {
     assert!(plan.reached_by(commit).is_none());
     assert!(plan.reached_by(Checksum([7; 32])).is_none());
 }
+
+#[test]
+fn a_plan_over_its_bounds_is_not_made() {
+    let refused = |files: &TestRepo| {
+        let retention = Retention::refs(Keep::ALONE);
+        let options = PlanOptions { retention: &retention, effort: Effort::new(Impact::Full) };
+        plan(&files.open(), &options, &Control::new()).unwrap_err().to_string()
+    };
+    let files = repo_with_garbage(2);
+    files.commit_wide("wide", u32::try_from(MAX_CANDIDATES).unwrap());
+    files.drop_ref("wide");
+    assert_eq!(
+        refused(&files),
+        "cannot make a plan: it would hold more than 500 objects to delete; prune without a plan"
+    );
+
+    let files = repo_with_garbage(1);
+    for number in 0..=MAX_COMMITS {
+        files.commit("dropped", &[("file", &number.to_string())]);
+    }
+    files.drop_ref("dropped");
+    assert!(refused(&files).contains("more than 31 commits"));
+
+    let files = repo_with_garbage(1);
+    let (heads, name) = (files.path().join("refs/heads"), "x".repeat(200));
+    for number in 0..MAX_HEADER / 200 {
+        std::fs::hard_link(heads.join("kept"), heads.join(format!("{name}{number}"))).unwrap();
+    }
+    assert!(refused(&files).contains("bytes of names and commits"));
+}

@@ -59,26 +59,48 @@ pub fn commit(bytes: &[u8]) -> Result<Commit, Malformed> {
     })
 }
 
-/// The refs that a commit was made for, from its metadata `ostree.ref-binding`; none if it does not say.
+/// How many names of a commit's own are taken, and how many bytes of each: anybody may write millions into a commit.
+const MAX_NAMES: usize = 16;
+const MAX_NAME: usize = 256;
+
+/// The refs that a commit was made for, from its metadata `ostree.ref-binding`: the first [`MAX_NAMES`], none if it does
+/// not say.
 pub fn ref_binding(bytes: &[u8]) -> Vec<String> {
-    let binding = metadata(bytes).and_then(|metadata| metadata.lookup("ostree.ref-binding").ok().flatten());
-    binding.unwrap_or_default()
+    let binding = metadata(bytes, "ostree.ref-binding").filter(glib::Variant::is::<Vec<String>>);
+    binding.map_or_else(Vec::new, |names| {
+        names.iter().take(MAX_NAMES).filter_map(|name| name.str().map(shortened)).collect()
+    })
 }
 
 /// What people call the version of a commit's tree, from its metadata `version`.
 pub fn version(bytes: &[u8]) -> Option<String> {
-    metadata(bytes)?.lookup("version").ok().flatten()
+    metadata(bytes, "version")?.str().map(shortened)
 }
 
 /// The manifest of the container image that a commit was made from, from its metadata `ostree.manifest`.
 pub fn image_manifest(bytes: &[u8]) -> Option<String> {
-    metadata(bytes)?.lookup("ostree.manifest").ok().flatten()
+    metadata(bytes, "ostree.manifest")?.get()
 }
 
-/// A commit's metadata, if it is in normal form.
-fn metadata(bytes: &[u8]) -> Option<glib::VariantDict> {
+/// A value of a commit's metadata, if the commit is in normal form. Of several of that name the last one, as
+/// `GVariantDict` has it, which would hold all of them in memory.
+fn metadata(bytes: &[u8], key: &str) -> Option<glib::Variant> {
     let commit = glib::Variant::from_data_with_type(bytes, glib::VariantTy::new(COMMIT).ok()?);
-    commit.is_normal_form().then(|| glib::VariantDict::new(Some(&commit.child_value(0))))
+    if !commit.is_normal_form() {
+        return None;
+    }
+    let metadata = commit.child_value(0);
+    let is_key = |entry: &glib::Variant| entry.child_value(0).str() == Some(key);
+    metadata.iter().rev().find(is_key)?.child_value(1).as_variant()
+}
+
+/// A name for people, cut where it is too long.
+fn shortened(name: &str) -> String {
+    if name.len() <= MAX_NAME {
+        return name.to_owned();
+    }
+    let end = (0..=MAX_NAME).rev().find(|end| name.is_char_boundary(*end)).unwrap_or_default();
+    format!("{}…", &name[..end])
 }
 
 /// Decodes a dirtree and hands each child to `each`, with its name.
