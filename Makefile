@@ -36,8 +36,8 @@ LICENCES = { \
 
 .DEFAULT_GOAL = help
 .DELETE_ON_ERROR:
-.PHONY: help deps deps-vm deps-peers deps-bench build wheel share docs licences picture demo test test-long \
-	test-vm test-peers soak test-programs fuzz lint advisories bench findings clean
+.PHONY: help deps deps-vm deps-peers deps-bench build wheel share schemas docs licences picture demo test \
+	test-long test-vm test-peers soak test-programs fuzz lint advisories bench findings clean
 
 help: ## show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -73,22 +73,13 @@ wheel: build ## build the wheel and the source distribution into dist
 	$(BIN)/maturin build --release --locked --out $(DIST)
 
 share: build ## write the man pages and the shells' completions into dist/share
-	mkdir -p $(addprefix $(SHARE)/,man/man1 man/man8 bash-completion/completions zsh/site-functions fish/vendor_completions.d)
-	$(BIN)/argparse-manpage --module ostree_sweep.cli.arguments --function command_parser --prog ostree-sweep \
-		--project-name ostree-sweep --version "$$($(BIN)/ostree-sweep --version | cut -d ' ' -f 2)" \
-		--description 'clean up after OSTree updates, and prune OSTree repositories' \
-		--manual-title 'User Commands' --include packaging/man-sections.txt \
-		--output $(SHARE)/man/man1/ostree-sweep.1
-	cp packaging/ostree-sweep-cleanup.service.8 $(SHARE)/man/man8
-	for unit in cleanup.timer finalized.service prepare.service; do \
-		echo '.so man8/ostree-sweep-cleanup.service.8' >$(SHARE)/man/man8/ostree-sweep-$$unit.8; \
-	done
-	$(BIN)/python packaging/completions.py bash >$(SHARE)/bash-completion/completions/ostree-sweep
-	$(BIN)/python packaging/completions.py zsh >$(SHARE)/zsh/site-functions/_ostree-sweep
-	$(BIN)/python packaging/completions.py fish >$(SHARE)/fish/vendor_completions.d/ostree-sweep.fish
+	PATH=$(CURDIR)/$(BIN):$$PATH sh packaging/share.sh $(SHARE)
 
-docs: build ## write the API's reference into dist/docs
-	$(BIN)/pdoc --docformat google --output-directory $(DIST)/docs ostree_sweep '!ostree_sweep.cli' '!ostree_sweep.core'
+schemas: build ## write the JSON schemas of the commands' output into the package
+	$(BIN)/python packaging/schemas.py python/ostree_sweep/schemas
+
+docs: build ## write the site with the guides and the API's reference into dist/docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --site-dir $(abspath $(DIST))/docs
 
 licences: ## list the licences of what the wheel links statically, in docs/licences.md
 	@$(LICENCES) >docs/licences.md

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 from typing import TYPE_CHECKING
 
@@ -115,11 +116,18 @@ def test_every_public_name_is_in_the_table() -> None:
     assert raised - {"OSError", "TypeError", "ValueError"} == errors - {"OstreeSweepError"}
 
 
-def test_reference_has_every_public_name(tmp_path: Path) -> None:
+def test_the_site_is_whole(tmp_path: Path) -> None:
+    """In strict mode, a link that leads nowhere stops MkDocs."""
     output("make", "-C", PROJECT, "--assume-old=build", "docs", f"DIST={tmp_path}")
-    page = (tmp_path / "docs" / "ostree_sweep.html").read_text(encoding="utf-8")
-    assert all(f'id="{name}"' in page for name in ostree_sweep.__all__ if name != "aio")
-    assert (tmp_path / "docs" / "ostree_sweep" / "aio.html").exists()
+    page = (tmp_path / "docs" / "reference" / "index.html").read_text(encoding="utf-8")
+    assert all(f'id="ostree_sweep.{name}"' in page for name in ostree_sweep.__all__ if name != "aio")
+    assert 'id="ostree_sweep.aio.prune"' in page
+    # Entries that the package completes when it is imported are in the tables.
+    assert "see <code>work</code>" not in page
+    index = json.loads((tmp_path / "docs" / "search" / "search_index.json").read_text(encoding="utf-8"))
+    pages = {entry["location"].partition("#")[0] for entry in index["docs"]}
+    documents = {f"{path.stem}/" for path in PROJECT.glob("docs/*.md")}
+    assert pages >= {"", "reference/", "findings/", "examples/", *documents}
 
 
 def test_every_finding_is_in_the_table_of_surprises() -> None:
