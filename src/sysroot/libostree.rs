@@ -1,15 +1,15 @@
 //! What libostree does for us on a sysroot, with our errors and our way to cancel.
 
+use std::ffi::CString;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use ostree::gio::prelude::*;
-use ostree::{gio, Deployment};
 use rustix::fs::{linkat, AtFlags, CWD};
 use rustix::io::Errno;
 
 use super::host::Host;
+use super::library::{self, Cancellable, Deployment, Failure, Repo};
 use super::listing::{DeploymentStatus, Listing};
 use crate::control::Control;
 use crate::error::{Error, Result};
@@ -21,14 +21,14 @@ pub(super) const LOCK_FILE: &str = "ostree/lock";
 const TICK: Duration = Duration::from_millis(20);
 
 /// A sysroot that is changed. Belongs to the thread that opened it. It is never loaded: [`list`] does that.
-pub(super) struct Sysroot(ostree::Sysroot);
+pub(super) struct Sysroot(library::Sysroot);
 
 impl Sysroot {
     /// Opens the sysroot at `path`. On a booted system this moves the calling thread, and those it starts, into a mount
     /// namespace of their own.
     pub fn open(path: &Path) -> Result<Self> {
-        let sysroot = ostree::Sysroot::new(Some(&gio::File::for_path(path)));
-        sysroot.initialize_with_mount_namespace(gio::Cancellable::NONE).map_err(error)?;
+        let sysroot = library::Sysroot::new(path)?;
+        sysroot.initialize_with_mount_namespace()?;
         Ok(Self(sysroot))
     }
 
@@ -37,10 +37,9 @@ impl Sysroot {
     /// libostree removes the lock file on release, and creates it anew to lock. Where a full disk has no room for
     /// that, a hard link to another file is as good, and takes none.
     pub fn try_lock(&self, path: &Path) -> Result<bool> {
-        let is_full = |error: &ostree::glib::Error| error.matches(gio::IOErrorEnum::NoSpace);
         let lock = path.join(LOCK_FILE);
         let result = match self.0.try_lock() {
-            Err(error) if is_full(&error) => {
+            Err(error) if error.is_no_space() => {
                 match linkat(CWD, path.join("ostree/repo/config"), CWD, &lock, AtFlags::empty()) {
                     Ok(()) | Err(Errno::EXIST) => self.0.try_lock(),
                     Err(_) => Err(error),
@@ -48,7 +47,7 @@ impl Sysroot {
             }
             other => other,
         };
-        result.map_err(|cause| if is_full(&cause) { Error::io(lock, Errno::NOSPC) } else { error(cause) })
+        result.map_err(|cause| if cause.is_no_space() { Error::io(lock, Errno::NOSPC) } else { cause.into() })
     }
 
     pub fn unlock(&self) {
@@ -64,81 +63,70 @@ impl Sysroot {
 pub(super) fn write_refs(path: &Path, listing: &Listing, control: &Control) -> Result<()> {
     let current = (listing.boot_version, listing.sub_boot_version);
     cancellable(control, |cancellable| {
-        let repo = ostree::Repo::new_for_path(path.join("ostree/repo"));
-        repo.open(Some(cancellable))?;
+        let repo = Repo::open(&path.join("ostree/repo"), cancellable)??;
         for other in [(0, 0), (0, 1), (1, 0), (1, 1)].into_iter().filter(|version| *version != current) {
-            let prefix = format!("ostree/{}/{}", other.0, other.1);
-            let flags = ostree::RepoListRefsExtFlags::NONE;
-            for name in repo.list_refs_ext(Some(&prefix), flags, Some(cancellable))?.keys() {
-                repo.set_ref_immediate(None, name, None, Some(cancellable))?;
+            let prefix = c_text(&format!("ostree/{}/{}", other.0, other.1))?;
+            for name in repo.refs_below(&prefix)? {
+                repo.delete_ref(&name)?;
             }
         }
-        let transaction = repo.auto_transaction(Some(cancellable))?;
+        let transaction = repo.transaction()?;
         for (index, deployment) in listing.deployments.iter().enumerate() {
-            let name = format!("ostree/{}/{}/{index}", current.0, current.1);
+            let name = c_text(&format!("ostree/{}/{}/{index}", current.0, current.1))?;
             // A full disk may have no room for what is there already.
-            let is_there = repo.resolve_rev(&name, true).ok().flatten();
-            if is_there.as_deref() != Some(&deployment.checksum) {
-                repo.transaction_set_ref(None, &name, Some(&deployment.checksum));
+            if repo.commit_of(&name).as_deref() != Some(&deployment.checksum) {
+                transaction.set_ref(&name, &c_text(&deployment.checksum)?);
             }
         }
-        transaction.commit(Some(cancellable)).map(drop)
+        Ok(transaction.commit()?)
     })
 }
 
 /// What libostree knows of the sysroot at `path`. It may unlink files of the running system; see
 /// [`without_deleting`](super::undeletable::without_deleting).
 pub(super) fn list(path: &Path) -> Result<Listing> {
-    let sysroot = ostree::Sysroot::new(Some(&gio::File::for_path(path)));
-    sysroot.initialize().map_err(error)?;
+    let sysroot = library::Sysroot::new(path)?;
+    sysroot.initialize()?;
     if sysroot.is_booted() {
         // libostree takes what it can't read for no staged deployment.
         Host::read()?;
     }
-    sysroot.load(gio::Cancellable::NONE).map_err(error)?;
-    let booted = sysroot.booted_deployment();
-    let (pending, rollback) =
-        if booted.is_some() { sysroot.query_deployments_for(None) } else { (None, None) };
+    sysroot.load()?;
+    let booted = sysroot.booted();
+    let (pending, rollback) = if booted.is_some() { sysroot.pending_and_rollback() } else { (None, None) };
     let is =
-        |one: &Deployment, other: &Option<Deployment>| other.as_ref().is_some_and(|other| one.equal(other));
+        |one: &Deployment, other: &Option<Deployment>| other.as_ref().is_some_and(|other| one.equals(other));
     let found = sysroot.deployments();
-    let overlays =
-        found.iter().filter_map(Deployment::bootconfig).flat_map(|config| config.overlay_initrds());
+    let (boot_version, sub_boot_version) = sysroot.boot_versions();
     let base_name = |path: &str| path.rsplit('/').next().unwrap_or_default().to_owned();
     Ok(Listing {
-        boot_version: sysroot.bootversion(),
-        sub_boot_version: sysroot.subbootversion(),
-        kernels: found.iter().map(|deployment| deployment.bootcsum().into()).collect(),
-        overlays: overlays.map(|path| base_name(&path)).collect(),
+        boot_version,
+        sub_boot_version,
+        kernels: found.iter().map(Deployment::kernel).collect(),
+        overlays: found.iter().flat_map(Deployment::overlays).map(|path| base_name(&path)).collect(),
         deployments: found
             .iter()
             .map(|deployment| DeploymentStatus {
                 index: deployment.index(),
-                stateroot: deployment.osname().into(),
-                checksum: deployment.csum().into(),
-                serial: deployment.deployserial(),
+                stateroot: deployment.stateroot(),
+                checksum: deployment.checksum(),
+                serial: deployment.serial(),
                 booted: is(deployment, &booted),
                 staged: deployment.is_staged(),
                 pinned: deployment.is_pinned(),
                 pending: is(deployment, &pending),
                 rollback: is(deployment, &rollback),
                 version: None,
-                image: deployment
-                    .origin()
-                    .and_then(|origin| origin.string("origin", "container-image-reference").ok())
-                    .map(Into::into),
+                image: deployment.origin(c"origin", c"container-image-reference"),
             })
             .collect(),
     })
 }
 
 /// Runs a call of libostree's that `control` can cancel.
-fn cancellable<T>(
-    control: &Control,
-    call: impl FnOnce(&gio::Cancellable) -> std::result::Result<T, ostree::glib::Error>,
-) -> Result<T> {
+fn cancellable<T>(control: &Control, call: impl FnOnce(&Cancellable) -> Result<T>) -> Result<T> {
     control.check()?;
-    let cancellable = gio::Cancellable::new();
+    let cancellable = Cancellable::new()?;
     let done = AtomicBool::new(false);
     let result = std::thread::scope(|scope| {
         let watcher = scope.spawn(|| {
@@ -156,18 +144,24 @@ fn cancellable<T>(
         result
     });
     // Out of time is another thing than cancelled.
-    result.map_err(|failure| control.check().err().unwrap_or_else(|| error(failure)))
+    result.map_err(|failure| control.check().err().unwrap_or(failure))
 }
 
-#[allow(clippy::needless_pass_by_value)] // The shape that `map_err` wants.
-fn error(error: ostree::glib::Error) -> Error {
-    if error.matches(gio::IOErrorEnum::Cancelled) {
-        Error::Cancelled(None)
-    } else if error.matches(gio::IOErrorEnum::WouldBlock) {
-        Error::Busy(error.message().to_owned())
-    } else if error.matches(gio::IOErrorEnum::NoSpace) {
-        Error::NoSpace(error.message().to_owned())
-    } else {
-        Error::Sysroot(error.message().to_owned())
+/// A text for C. What libostree gave has no NUL in it.
+fn c_text(text: &str) -> Result<CString> {
+    CString::new(text).map_err(|error| Error::Internal(error.to_string()))
+}
+
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        if failure.is_cancelled() {
+            Error::Cancelled(None)
+        } else if failure.is_would_block() {
+            Error::Busy(failure.message)
+        } else if failure.is_no_space() {
+            Error::NoSpace(failure.message)
+        } else {
+            Error::Sysroot(failure.message)
+        }
     }
 }

@@ -11,6 +11,7 @@ mod future;
 mod host;
 mod leftovers;
 mod libostree;
+mod library;
 mod listing;
 mod mounts;
 mod own_repo;

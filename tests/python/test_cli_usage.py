@@ -11,11 +11,15 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 import ostree_sweep
 from support.samples import COMMAND, ostree
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def run(
@@ -310,22 +314,44 @@ def test_a_full_disk_is_an_error(repo: Path, option: list[str]) -> None:
     assert b"Traceback" not in outcome.stderr
 
 
-def test_without_libostree_the_package_to_install_is_named(repo: Path, tmp_path: Path) -> None:
-    """The extension itself, linked to a library that no host has."""
+@pytest.fixture
+def without_libostree(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs the command with an extension that asks for a library that no host has."""
     package = tmp_path / "ostree_sweep"
     shutil.copytree(Path(ostree_sweep.__file__).parent, package)
     for extension in package.glob("_core*.so"):
-        extension.write_bytes(extension.read_bytes().replace(b"libostree-1.so.1\0", b"libostree-1.so.X\0"))
-    outcome = subprocess.run(
-        [sys.executable, "-m", "ostree_sweep", "prune", f"--repo={repo}"],
-        cwd=tmp_path,
-        check=False,
-        capture_output=True,
-    )
+        content = extension.read_bytes()
+        assert b"libostree-1.so.1" in content
+        extension.write_bytes(content.replace(b"libostree-1.so.1", b"libostree-1.so.X"))
+
+    def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+        words = [sys.executable, "-m", "ostree_sweep", *map(str, arguments)]
+        return subprocess.run(words, cwd=tmp_path, check=False, capture_output=True, text=True)
+
+    return run
+
+
+def test_without_libostree_a_repository_is_pruned(
+    repo: Path, without_libostree: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    outcome = without_libostree("prune", f"--repo={repo}", "--refs-only")
+    assert (outcome.returncode, outcome.stderr) == (0, "")
+    assert "Deleted 3 objects" in outcome.stdout
+    ostree("fsck", f"--repo={repo}", "--quiet")
+    assert without_libostree("du", f"--repo={repo}").returncode == 0
+
+
+@pytest.mark.parametrize("command", ["cleanup", "status", "du", "plan"])
+def test_without_libostree_the_package_to_install_is_named(
+    command: str, tmp_path: Path, without_libostree: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    ostree("admin", f"--sysroot={root}", "init-fs", root)
+    outcome = without_libostree(command, f"--sysroot={root}")
     assert outcome.returncode == 1
-    assert outcome.stderr.startswith(b"error: ")
-    assert b"libostree-1-1" in outcome.stderr
-    assert b"ostree-libs" in outcome.stderr
+    assert outcome.stderr.startswith("error: libostree-1.so.X is missing: install the package libostree-1-1 ")
+    assert "ostree-libs" in outcome.stderr
 
 
 def test_a_terminal_gets_a_progress_bar(repo: Path) -> None:
