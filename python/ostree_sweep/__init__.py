@@ -12,6 +12,7 @@ from __future__ import annotations
 TYPE_CHECKING = False  # `typing` takes a quarter of the time that Python takes to start
 if TYPE_CHECKING:
     from . import aio
+    from .aliases import Impact, Phase
     from .api import apply, auto_cleanup, cleanup, plan, prune
     from .cancellation import Cancellable, CancellationToken
     from .errors import (
@@ -25,12 +26,11 @@ if TYPE_CHECKING:
         UnsupportedRepoError,
     )
     from .plans import Dropped, ObjectTotal, PlanRoot, PrunePlan
-    from .progress import Phase, Progress
+    from .progress import Progress
     from .reports import CleanupReport, DanglingRef, Failure, ObjectTally, PrunedItem, PruneReport
     from .retention import Keep, Policy
     from .stamp import StampNote, request_cleanup
     from .views import Explanation, Holder, StoredFiles, StoredObjects, Usage, Way, usage, why
-    from .work import Impact
 
     __version__: str
 
@@ -89,7 +89,7 @@ _MODULES = {
     "Explanation": "views",
     "Failure": "reports",
     "Holder": "views",
-    "Impact": "work",
+    "Impact": "aliases",
     "Keep": "retention",
     "LockTimeoutError": "errors",
     "NotARepoError": "errors",
@@ -98,7 +98,7 @@ _MODULES = {
     "OperationCancelled": "errors",
     "OstreeSweepError": "errors",
     "PartialCleanupError": "errors",
-    "Phase": "progress",
+    "Phase": "aliases",
     "PlanRoot": "plans",
     "Policy": "retention",
     "Progress": "progress",

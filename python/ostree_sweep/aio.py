@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from typing_extensions import ParamSpec
 
     from .cancellation import Cancellable
-    from .progress import Progress, ProgressCallback
+    from .hints import ProgressCallback
+    from .progress import Progress
 
     _P = ParamSpec("_P")
 

@@ -5,38 +5,48 @@ What they have in common, arguments and errors, is described in `work`.
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections.abc import Collection, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Callable, Optional, TypeVar, Union
 
 from . import checks, log
 from .cancellation import Cancellable
 from .described import described
 from .errors import StalePlanError
+from .frozen import replace
+from .hints import (
+    TYPE_CHECKING,
+    Date,
+    Impact,
+    ItemCallback,
+    Optional,
+    ProgressCallback,
+    StrPath,
+    Union,
+)
 from .plans import PlanPlaces, PrunePlan, prune_plan
-from .progress import Progress, ProgressCallback
+from .progress import Progress
 from .reports import (
     CleanupReport,
     Failure,
-    PrunedItem,
     PruneReport,
     cleanup_report,
     not_needed,
     prune_report,
 )
-from .retention import Date, Policy, core_retention
+from .retention import Policy, core_retention
 from .stamp import CleanupStamp
-from .work import Impact, StrPath, complete, effort_of, run
+from .work import complete, effort_of, run
 
 if TYPE_CHECKING:
+    from typing import TypeVar
+
     from ._core import Plan
     from ._core import _Effort as Effort
     from .retention import RetentionOptions
     from .stamp import StampSnapshot
 
-_Report = TypeVar("_Report", bound=PruneReport)
+    _Report = TypeVar("_Report", bound=PruneReport)
 
 
 @described
@@ -53,7 +63,7 @@ def auto_cleanup(
     time_budget_s: Optional[float] = None,
     lock_timeout_s: Optional[float] = None,
     lock_slice_s: float = 0.1,
-    items: Optional[Callable[[PrunedItem], object]] = None,
+    items: Optional[ItemCallback] = None,
     cancellable: Optional[Cancellable] = None,
     progress: Optional[ProgressCallback] = None,
 ) -> CleanupReport:
@@ -118,7 +128,7 @@ def cleanup(
     time_budget_s: Optional[float] = None,
     lock_timeout_s: Optional[float] = None,
     lock_slice_s: float = 0.1,
-    items: Optional[Callable[[PrunedItem], object]] = None,
+    items: Optional[ItemCallback] = None,
     cancellable: Optional[Cancellable] = None,
     progress: Optional[ProgressCallback] = None,
 ) -> CleanupReport:
@@ -347,7 +357,7 @@ def prune(
     time_budget_s: Optional[float] = None,
     lock_timeout_s: Optional[float] = None,
     lock_slice_s: float = 0.1,
-    items: Optional[Callable[[PrunedItem], object]] = None,
+    items: Optional[ItemCallback] = None,
     cancellable: Optional[Cancellable] = None,
     progress: Optional[ProgressCallback] = None,
 ) -> PruneReport:
@@ -463,7 +473,7 @@ def _clean_up(
     max_freed: Optional[int],
     dry_run: bool,
     effort: Effort,
-    items: Optional[Callable[[PrunedItem], object]] = None,
+    items: Optional[ItemCallback] = None,
     cancellable: Optional[Cancellable],
     progress: Optional[ProgressCallback],
 ) -> CleanupReport:
@@ -491,16 +501,16 @@ def _clean_up(
         effort=effort,
     )
     report = run(work, cleanup_report, cancellable, progress, items)
-    report = dataclasses.replace(report, plan_refused=plan_refused or report.plan_refused)
+    report = replace(report, plan_refused=plan_refused or report.plan_refused)
     if dry_run and found is not None and not (report.failures or report.unfinished):
-        report = dataclasses.replace(report, stamp_removed=True)
+        report = replace(report, stamp_removed=True)
     if not (dry_run or report.failures or report.unfinished):
         if known and _has_staged(sysroot):
             if kept is not None and places.find() is None:
                 places.write(kept)
         elif plan_refused is None:
             failed = places.remove(known)
-            report = dataclasses.replace(report, warnings=(*report.warnings, *failed))
+            report = replace(report, warnings=(*report.warnings, *failed))
         if found is not None:
             report = _remove_stamp(report, requested, found)
     return _logged(report, sysroot)
@@ -535,7 +545,7 @@ def _has_staged(sysroot: StrPath) -> bool:
 
 def _remove_stamp(report: CleanupReport, stamp: CleanupStamp, found: StampSnapshot) -> CleanupReport:
     try:
-        return dataclasses.replace(report, stamp_removed=stamp.remove(found))
+        return replace(report, stamp_removed=stamp.remove(found))
     except OSError as error:
         failure = Failure(stamp.path, error.strerror or str(error), error.errno)
-        return dataclasses.replace(report, failures=(failure,))
+        return replace(report, failures=(failure,))

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from .hints import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Protocol
+else:
+    Protocol = object  # what it does is done by type checkers
 
 
 class Cancellable(Protocol):

@@ -9,16 +9,19 @@ Messages begin with the argument's name; of a date that can't be parsed they are
 
 from __future__ import annotations
 
-import inspect
 import math
 import os
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING
+from functools import partial
+
+from .hints import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+# `inspect.CO_COROUTINE`.
+_CO_COROUTINE = 0x80
 _IMPACTS = ("idle", "balanced", "full")
 
 
@@ -156,8 +159,15 @@ def callbacks(cancellable: object, progress: object, items: object = None) -> No
             continue
         if not callable(value):
             raise _wrong_type(name, "callable", value)
-        if inspect.iscoroutinefunction(value) or inspect.iscoroutinefunction(type(value).__call__):
+        if _makes_coroutines(value) or _makes_coroutines(type(value).__call__):
             raise TypeError(f"{name} must be a plain function: nothing awaits a coroutine function")
+
+
+def _makes_coroutines(value: object) -> bool:
+    """As `inspect.iscoroutinefunction`, which is slow to import."""
+    while isinstance(value, partial):
+        value = value.func
+    return bool(getattr(getattr(value, "__code__", None), "co_flags", 0) & _CO_COROUTINE)
 
 
 def _wrong_type(name: str, expected: str, value: object) -> TypeError:

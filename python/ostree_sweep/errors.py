@@ -20,8 +20,7 @@ A `LockTimeoutError` is no `TimeoutError`: that is what `asyncio.wait_for` raise
 
 from __future__ import annotations
 
-from typing import Optional
-
+from .hints import Optional
 from .reports import PruneReport
 
 

@@ -6,9 +6,9 @@ import errno
 import os
 import select
 import stat
-from typing import TYPE_CHECKING
 
 from .errors import OperationCancelled
+from .hints import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .cancellation import Cancellable

@@ -8,16 +8,19 @@ from __future__ import annotations
 import contextlib
 import glob
 import os
-from typing import TypedDict
 
+from .hints import TYPE_CHECKING
 
-class LockHolder(TypedDict):
-    """A process that holds a lock."""
+if TYPE_CHECKING:
+    from typing import TypedDict
 
-    path: str
-    kind: str
-    pid: int
-    command: str
+    class LockHolder(TypedDict):
+        """A process that holds a lock."""
+
+        path: str
+        kind: str
+        pid: int
+        command: str
 
 
 def holders(path: str) -> list[LockHolder]:
@@ -26,7 +29,7 @@ def holders(path: str) -> list[LockHolder]:
         wanted = os.stat(path)
     except OSError:
         return []
-    found = []
+    found: list[LockHolder] = []
     for descriptor in glob.iglob("/proc/[0-9]*/fd/*"):
         # Processes come and go, and many are none of our business.
         with contextlib.suppress(OSError, ValueError):
@@ -34,7 +37,7 @@ def holders(path: str) -> list[LockHolder]:
                 kind = _kind(descriptor.replace("/fd/", "/fdinfo/"))
                 pid = int(descriptor.split("/")[2])
                 if kind is not None:
-                    found.append(LockHolder(path=path, kind=kind, pid=pid, command=_command(pid)))
+                    found.append({"path": path, "kind": kind, "pid": pid, "command": _command(pid)})
     return found
 
 

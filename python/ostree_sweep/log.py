@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
+
 
 def info(message: str, *arguments: object) -> None:
     """Logs a message with its arguments."""
-    # Slow to import, and a command with nothing to do never gets here.
-    import logging
-
-    logging.getLogger("ostree_sweep").info(message, *arguments)
+    # Slow to import, and nobody listens who has not done so.
+    logging = sys.modules.get("logging")
+    if logging is not None:
+        logging.getLogger("ostree_sweep").info(message, *arguments)

@@ -5,12 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Optional, Union
 
 from . import log
-from .frozen import Data, FrozenDict
+from .frozen import Data, FrozenDict, dataclass
+from .hints import TYPE_CHECKING, JsonObject, Optional, StrPath
 from .places import physical_root
 from .writable import run_writable
 
@@ -86,7 +85,7 @@ class PrunePlan(Data):
     by_type: Mapping[str, ObjectTotal]
 
     @classmethod
-    def load(cls, path: Union[str, os.PathLike[str]]) -> PrunePlan:
+    def load(cls, path: StrPath) -> PrunePlan:
         """Reads a plan's file.
 
         Raises:
@@ -97,7 +96,7 @@ class PrunePlan(Data):
 
         return prune_plan(core.Plan.read(path).summary(), os.fspath(path))
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """What `ostree-sweep plan --json` prints."""
         return {**super().to_dict(), "objects": self.objects, "bytes": self.bytes}
 
@@ -133,7 +132,7 @@ def prune_plan(summary: _PlanSummary, path: Optional[str]) -> PrunePlan:
     )
 
 
-def object_names(path: Union[str, os.PathLike[str]]) -> list[str]:
+def object_names(path: StrPath) -> list[str]:
     """The names of all objects that the plan in a file would delete, as `CHECKSUM.TYPE`.
 
     Raises:
@@ -151,7 +150,7 @@ class PlanPlaces:
     another copy below `/run`, for who applies it at shutdown.
     """
 
-    def __init__(self, sysroot: Union[str, os.PathLike[str]]) -> None:
+    def __init__(self, sysroot: StrPath) -> None:
         self._physical = physical_root(sysroot)
         is_running = os.path.samefile(sysroot, "/")
         lasting = os.path.join(self._physical, "ostree/sweep.plan")

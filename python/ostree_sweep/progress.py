@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
-from typing import Callable, Literal, Optional
+
+from .frozen import dataclass
+from .hints import Optional, Phase, ProgressCallback
 
 # Nine at even distances leave room in any second for the last one.
 _INTERVAL_S = 1 / 9
-
-
-Phase = Literal["lock", "paused", "deployments", "roots", "crawl", "sweep", "done"]
-"""What work is busy with."""
 
 
 @dataclass(frozen=True)
@@ -29,9 +26,6 @@ class Progress:
     done: int
     total: Optional[int]
     bytes_freed: int
-
-
-ProgressCallback = Callable[[Progress], object]
 
 
 class Throttle:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Optional
 
-from .frozen import Data, FrozenDict
+from .frozen import Data, FrozenDict, dataclass
+from .hints import TYPE_CHECKING, Optional
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from ._core import _PruneReport
 
 _OBJECT_TYPES = (

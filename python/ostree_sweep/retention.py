@@ -25,21 +25,20 @@ A ref that is a symlink to another is one branch with it: what rules say of the 
 
 from __future__ import annotations
 
-import dataclasses
 import datetime as dt
 import os
 import sys
 from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, Callable, Optional, Union
 
 from . import checks, given
 from .cancellation import Cancellable
-from .frozen import FrozenDict
+from .frozen import FrozenDict, dataclass
+from .hints import TYPE_CHECKING, Date, Optional, StrPath
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
-    from typing import TypedDict
+    from collections.abc import Callable, Collection
+    from typing import Any, TypedDict
 
     from typing_extensions import Unpack
 
@@ -50,13 +49,13 @@ _MAX_BYTES = 1 << 20
 ALL = -1
 """The depth that keeps a whole history."""
 
-Date = Union[str, int, float, dt.datetime]
-"""A point in time: text as GNU `date` reads it, seconds since 1970, or a `datetime` (naive: local time)."""
+if TYPE_CHECKING:
+    _Kept = tuple[int, Optional[int]]
+else:
+    _Kept = "tuple[int, Optional[int]]"
 
-_Kept = tuple[int, Optional[int]]
 
-
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class Keep:
     """How much of a ref's history to keep; its newest commit is kept in any case.
 
@@ -86,7 +85,7 @@ class Keep:
         return (self.depth, None if self.younger_than is None else seconds(self.younger_than))
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class Policy:
     """Rules for refs.
 
@@ -116,7 +115,7 @@ class Policy:
         return rules, None if self.default is None else self.default.as_tuple()
 
     @classmethod
-    def load(cls, path: Union[str, os.PathLike[str]], *, cancellable: Optional[Cancellable] = None) -> Policy:
+    def load(cls, path: StrPath, *, cancellable: Optional[Cancellable] = None) -> Policy:
         """Reads a policy file, or a pipe until its end.
 
         Args:

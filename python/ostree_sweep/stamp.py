@@ -8,22 +8,23 @@ symlink, never waited for, and never read without bound.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import errno
-import json
 import os
-import re
 import stat
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, Optional, Union
 
 from . import checks, log
 from .errors import OstreeSweepError
+from .frozen import dataclass, replace, to_dict
+from .hints import TYPE_CHECKING, Optional, StrPath
 from .places import physical_root, stamp_path
 from .writable import run_writable
+
+if TYPE_CHECKING:
+    from typing import Any
 
 _VERSION = 1
 _MAX_BYTES = 64 * 1024
@@ -31,12 +32,12 @@ _SPARE = ".spare"
 # Attributes of the spare, and bytes of each: together the metadata that btrfs wants free for a new file.
 _RESERVE = 256
 _RESERVE_PART = 3800
-_BOOT_ID = re.compile(r"[0-9a-f-]{36}")
-_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
-_CHECKSUM = re.compile(r"[0-9a-f]{64}")
+_BOOT_ID = r"[0-9a-f-]{36}"
+_TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"
+_CHECKSUM = r"[0-9a-f]{64}"
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class StampNote:
     """Who asked for a cleanup.
 
@@ -53,7 +54,7 @@ class StampNote:
     deployed: tuple[str, ...]
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class StampSnapshot:
     """A stamp as it was when it was read: equal to another one only if nobody asked again in between."""
 
@@ -66,13 +67,15 @@ class StampSnapshot:
     @property
     def note(self) -> Optional[StampNote]:
         """Who asked; None for an empty stamp, and for what isn't ours."""
+        import json
+
         try:
             return _parse(json.loads(self.content))
         except (ValueError, TypeError, KeyError, RecursionError):
             return None
 
 
-def request_cleanup(sysroot: Union[str, os.PathLike[str]] = "/") -> StampNote:
+def request_cleanup(sysroot: StrPath = "/") -> StampNote:
     """Notes durably that a sysroot is due for a cleanup, which `auto_cleanup` then does.
 
     What `ostree-sweep stamp` does. It takes no lock, and replaces an older stamp.
@@ -89,7 +92,7 @@ def request_cleanup(sysroot: Union[str, os.PathLike[str]] = "/") -> StampNote:
     return stamp.request(_deployed(sysroot))
 
 
-def _deployed(sysroot: Union[str, os.PathLike[str]]) -> list[str]:
+def _deployed(sysroot: StrPath) -> list[str]:
     try:
         from . import core
 
@@ -106,13 +109,13 @@ class CleanupStamp:
         path: the stamp's path; there need be no file yet.
     """
 
-    def __init__(self, path: Union[str, os.PathLike[str]]) -> None:
+    def __init__(self, path: StrPath) -> None:
         self.path: str = os.fspath(path)
         directory, self._name = os.path.split(self.path)
         self._directory = directory or "."
 
     @classmethod
-    def for_sysroot(cls, sysroot: Union[str, os.PathLike[str]] = "/") -> CleanupStamp:
+    def for_sysroot(cls, sysroot: StrPath = "/") -> CleanupStamp:
         """The stamp of a sysroot, which is a physical root or the root of a booted deployment.
 
         Raises:
@@ -135,7 +138,9 @@ class CleanupStamp:
             OSError: the stamp can't be written.
         """
         note = StampNote(_VERSION, _boot_id(), _now(), tuple(deployed))
-        line = json.dumps(dataclasses.asdict(note)) + "\n"
+        import json
+
+        line = json.dumps(to_dict(note)) + "\n"
         noted = run_writable(self._directory, lambda: self._request(line.encode()))
         log.info("cleanup requested: %s" if noted else "cleanup requested on a full disk: %s", self.path)
         return note
@@ -244,7 +249,7 @@ class CleanupStamp:
             same = False
             try:
                 moved = self._read(aside, directory)
-                same = dataclasses.replace(moved, ctime_ns=expected.ctime_ns) == expected
+                same = replace(moved, ctime_ns=expected.ctime_ns) == expected
             finally:
                 if same:
                     os.unlink(aside, dir_fd=directory)
@@ -286,14 +291,16 @@ def _opened(name: str, flags: int, directory: Optional[int] = None) -> Iterator[
 
 def _parse(data: Any) -> Optional[StampNote]:  # noqa: ANN401 - JSON can be anything
     """The note in parsed JSON: it's printed on terminals, so each field must look as we write it."""
+    from re import fullmatch
+
     version, boot_id, when, deployed = (data[key] for key in ("version", "boot_id", "time", "deployed"))
-    ours = (
+    ours: bool = (
         type(version) is int
         and version == _VERSION
-        and (boot_id is None or _BOOT_ID.fullmatch(boot_id))
-        and _TIME.fullmatch(when)
+        and (boot_id is None or fullmatch(_BOOT_ID, boot_id) is not None)
+        and fullmatch(_TIME, when) is not None
         and isinstance(deployed, list)
-        and all(_CHECKSUM.fullmatch(checksum) for checksum in deployed)
+        and all(fullmatch(_CHECKSUM, checksum) for checksum in deployed)
     )
     return StampNote(version, boot_id, when, tuple(deployed)) if ours else None
 

@@ -9,18 +9,16 @@ Each call takes the repository's shared lock for an instant, if it misses someth
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Optional
 
 from . import checks
 from .cancellation import Cancellable
 from .described import described
-from .frozen import Data
-from .progress import ProgressCallback
+from .frozen import Data, dataclass
+from .hints import TYPE_CHECKING, JsonObject, Optional, ProgressCallback, StrPath
 from .reports import DanglingRef
 from .retention import Policy, core_retention
-from .work import StrPath, effort_of, run
+from .work import effort_of, run
 
 if TYPE_CHECKING:
     from ._core import _PolicyCheck, _Usage, _Why
@@ -146,7 +144,7 @@ class Explanation(Data):
     beyond_depth_of: tuple[str, ...]
     missing: tuple[str, ...]
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """What `ostree-sweep why --json` prints, but for where it looked."""
         return {**super().to_dict(), "is_garbage": self.is_garbage}
 

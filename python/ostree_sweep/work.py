@@ -31,28 +31,25 @@ Common errors:
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Callable, Literal, TypeVar, Union, cast
 
 from . import checks
 from .errors import LockTimeoutError, OperationCancelled, OstreeSweepError, PartialCleanupError
+from .hints import TYPE_CHECKING, Impact
 from .progress import Throttle
 from .reports import PrunedItem, PruneReport
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import TypeVar
+
     from ._core import _Callbacks as Callbacks
     from ._core import _Effort as Effort
     from .cancellation import Cancellable
-    from .progress import ProgressCallback
+    from .hints import ProgressCallback
 
-Impact = Literal["idle", "balanced", "full"]
-"""How much other work on the machine may notice of ours."""
-
-StrPath = Union[str, os.PathLike[str]]
-"""A path."""
-
-_Raw = TypeVar("_Raw")
-_Result = TypeVar("_Result")
-_Report = TypeVar("_Report", bound=PruneReport)
+    _Raw = TypeVar("_Raw")
+    _Result = TypeVar("_Result")
+    _Report = TypeVar("_Report", bound=PruneReport)
 
 
 def effort_of(
@@ -113,9 +110,9 @@ def run(
     except (OstreeSweepError, OSError) as error:
         if paced is not None:
             paced.flush()
-        raw_report = cast("_Raw | None", getattr(error, "report", None))
+        raw_report: _Raw | None = getattr(error, "report", None)
         # The core knows nothing of our dataclasses, nor who a lock's holder is.
-        report = cast("PruneReport | None", raw_report and result_of(raw_report))
+        report: PruneReport | None = raw_report and result_of(raw_report)  # type: ignore[assignment]
         if isinstance(error, OperationCancelled):
             raise OperationCancelled(report) from None
         if isinstance(error, LockTimeoutError):

@@ -8,9 +8,14 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import Callable, TypeVar
 
-_T = TypeVar("_T")
+from .hints import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import TypeVar
+
+    _T = TypeVar("_T")
 
 _CLONE_NEWNS = 0x00020000
 _MS_REMOUNT = 32

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import ostree_sweep
-from ostree_sweep import Cancellable, CleanupReport, aio, progress
+from ostree_sweep import Cancellable, CleanupReport, aio
 from support.sysroots import PROJECT
 
 CALLS = ["apply", "auto_cleanup", "cleanup", "plan", "prune", "usage", "why"]
@@ -43,10 +43,10 @@ def test_hints_of_classes(name: str) -> None:
 
 def test_impacts_and_phases_are_those_of_the_core() -> None:
     core = (PROJECT / "src" / "control.rs").read_text(encoding="utf-8")
-    for phase in typing.get_args(progress.Phase):
+    for phase in typing.get_args(ostree_sweep.Phase):
         assert f'=> "{phase}",' in core
     assert core.count("Phase::", core.index("pub fn as_str"), core.index("/// One look")) == len(
-        typing.get_args(progress.Phase)
+        typing.get_args(ostree_sweep.Phase)
     )
 
 

@@ -11,7 +11,8 @@ from .table import size
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ..progress import Progress, ProgressCallback
+    from ..hints import ProgressCallback
+    from ..progress import Progress
 
 
 @contextmanager

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import argparse
     from contextlib import AbstractContextManager
 
-    from ..progress import ProgressCallback
+    from ..hints import ProgressCallback
     from ..reports import PrunedItem
 
 

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from ..progress import Progress, ProgressCallback
+    from ..hints import ProgressCallback
+    from ..progress import Progress
 
 
 # A closed terminal and Ctrl-\\ must not leave a stamp or a report behind either.
