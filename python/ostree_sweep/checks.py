@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 from collections.abc import Iterable, Mapping
-from datetime import datetime
 from functools import partial
 
 from .hints import TYPE_CHECKING
@@ -130,10 +130,18 @@ def instance(name: str, value: object, kind: type) -> None:
 
 def optional_date(name: str, value: object) -> None:
     """Checks the type of a date, which may be None."""
-    if value is not None and (isinstance(value, bool) or not isinstance(value, (str, int, float, datetime))):
+    if value is None:
+        return
+    if isinstance(value, bool) or not (isinstance(value, (str, int, float)) or _is_datetime(value)):
         raise _wrong_type(name, "a str, a number of seconds or a datetime", value)
     if isinstance(value, str):
         _encodable(name, value)
+
+
+def _is_datetime(value: object) -> bool:
+    # Whoever has one has imported the module, which is slow to import.
+    module = sys.modules.get("datetime")
+    return module is not None and isinstance(value, module.datetime)
 
 
 def by_ref(name: str, value: object, check: Callable[[str, object], object]) -> None:

@@ -6,12 +6,12 @@
 from __future__ import annotations
 
 import contextlib
-import glob
 import os
 
 from .hints import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import TypedDict
 
     class LockHolder(TypedDict):
@@ -30,7 +30,7 @@ def holders(path: str) -> list[LockHolder]:
     except OSError:
         return []
     found: list[LockHolder] = []
-    for descriptor in glob.iglob("/proc/[0-9]*/fd/*"):
+    for descriptor in _descriptors():
         # Processes come and go, and many are none of our business.
         with contextlib.suppress(OSError, ValueError):
             if os.path.samestat(os.stat(descriptor), wanted):
@@ -39,6 +39,14 @@ def holders(path: str) -> list[LockHolder]:
                 if kind is not None:
                     found.append({"path": path, "kind": kind, "pid": pid, "command": _command(pid)})
     return found
+
+
+def _descriptors() -> Iterator[str]:
+    """All processes' descriptors, as far as we may see them."""
+    with contextlib.suppress(OSError):
+        for pid in filter(str.isdecimal, os.listdir("/proc")):
+            with contextlib.suppress(OSError):
+                yield from (f"/proc/{pid}/fd/{number}" for number in os.listdir(f"/proc/{pid}/fd"))
 
 
 def _kind(fdinfo: str) -> str | None:

@@ -25,7 +25,6 @@ A ref that is a symlink to another is one branch with it: what rules say of the 
 
 from __future__ import annotations
 
-import datetime as dt
 import os
 import sys
 from collections.abc import Mapping
@@ -173,7 +172,10 @@ def _rule(where: str, data: Any) -> Keep:  # noqa: ANN401 - TOML can be anything
     if protect is not None and younger is not None:
         raise ValueError(f"'{where}' protects all, so 'keep-younger-than' makes no sense there")
     if younger is not None:
-        if not isinstance(younger, (str, dt.datetime)):
+        # Slow to import.
+        from datetime import datetime
+
+        if not isinstance(younger, (str, datetime)):
             raise ValueError(
                 f"'keep-younger-than' in '{where}' must be a date such as \"2 weeks ago\", not {younger}"
             )
@@ -195,7 +197,7 @@ def seconds(date: Date) -> int:
 
     if isinstance(date, str):
         return core.parse_date(date)
-    value = date.timestamp() if isinstance(date, dt.datetime) else date
+    value = date if isinstance(date, (int, float)) else date.timestamp()
     if not 0 <= value < 2**63:
         raise ValueError(f"Could not parse '{date}'")
     return core.parse_date(int(value))

@@ -2,40 +2,68 @@
 
 from __future__ import annotations
 
-import argparse
-from typing import TYPE_CHECKING
-
+from ..hints import TYPE_CHECKING
 from .options import (
+    add_bounds,
+    add_common,
     add_deletion,
     add_lock_timeout,
     add_metrics,
+    add_own_sysroot,
     add_repo,
     add_retention,
     add_sysroot,
-    add_version,
     add_view,
-    common_options,
-    deletion_options,
-    sysroot_options,
-    work_options,
+    add_work,
 )
-from .parser import Parser, Spelled
+from .plain import SUPPRESS, Namespace, NotPlainError, PlainParser
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    import argparse
+    from collections.abc import Callable, Sequence
+
+    from .options import Parser
+
+    _Add = Callable[..., Parser]
 
 
-def parse(arguments: Sequence[str]) -> argparse.Namespace:
+def parse(arguments: Sequence[str]) -> Namespace:
     """Parses the arguments.
 
     Raises:
         UsageError: they make no sense.
         SystemExit: `--help` or `--version` was answered.
     """
-    return command_parser().parse_args(_command_first(arguments))
+    ordered = command_first(arguments)
+    try:
+        return plain(ordered)
+    except NotPlainError:
+        return command_parser().parse_args(ordered)
 
 
-def _command_first(arguments: Sequence[str]) -> list[str]:
+def plain(arguments: Sequence[str]) -> Namespace:
+    """Parses arguments that begin with the command, if they are spelled out.
+
+    Raises:
+        NotPlainError: `argparse` has to read them.
+    """
+    name = arguments[0] if arguments else ""
+    if name not in _COMMANDS:
+        raise NotPlainError
+    parser, found = PlainParser(), Namespace()
+
+    def add(_name: str, _summary: str, *shared: Callable[[Parser], None]) -> PlainParser:
+        for define in (*shared, add_common):
+            define(parser)
+        return parser
+
+    _COMMANDS[name](add)
+    parser.parse(arguments[1:], found)
+    found.command = name
+    return found
+
+
+def command_first(arguments: Sequence[str]) -> list[str]:
     """As with `ostree`, options may stand before the command: `ostree --repo=PATH prune`."""
     ordered = list(arguments)
     for position, argument in enumerate(ordered):
@@ -47,27 +75,37 @@ def _command_first(arguments: Sequence[str]) -> list[str]:
 
 def command_parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
-    parser = Parser(
-        prog="ostree-sweep",
-        description="Clean up after OSTree updates, and prune OSTree repositories.",
-        allow_abbrev=False,
-    )
-    add_version(parser)
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    common, work, deletion, sysroot = (
-        common_options(),
-        work_options(),
-        deletion_options(),
-        sysroot_options(),
-    )
+    from .parser import ArgumentParser, Version
 
-    def add(name: str, summary: str, *parents: Parser) -> Parser:
-        return commands.add_parser(
-            name, parents=parents, help=summary, description=summary, allow_abbrev=False
+    parser = ArgumentParser(
+        prog="ostree-sweep", description="Clean up after OSTree updates, and prune OSTree repositories."
+    )
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+    def add_version(parser: argparse.ArgumentParser) -> None:
+        parser.add_argument(
+            "--version", action=Version, nargs=0, default=SUPPRESS, help="print the version and exit"
         )
 
+    def add(name: str, summary: str, *shared: Callable[[Parser], None]) -> argparse.ArgumentParser:
+        made = commands.add_parser(name, help=summary, description=summary)
+        for define in (*shared, add_common, add_version):
+            define(made)
+        return made
+
+    add_version(parser)
+    for define in _COMMANDS.values():
+        define(add)
+    return parser
+
+
+def _cleanup(add: _Add) -> None:
     cleanup = add(
-        "cleanup", "Clean a sysroot up, as 'ostree admin cleanup' does", sysroot, work, deletion, common
+        "cleanup",
+        "Clean a sysroot up, as 'ostree admin cleanup' does",
+        add_own_sysroot,
+        add_work,
+        add_bounds,
     )
     cleanup.add_argument("--auto", action="store_true", help="only if the stamp is there")
     cleanup.add_argument(
@@ -78,15 +116,20 @@ def command_parser() -> argparse.ArgumentParser:
     add_metrics(cleanup, "what was done")
     cleanup.add_argument("--dry-run", action="store_true", help="only say what would be deleted")
 
+
+def _prune(add: _Add) -> None:
     prune = add(
-        "prune", "Delete a repository's unreachable objects, as 'ostree prune' does", work, deletion, common
+        "prune",
+        "Delete a repository's unreachable objects, as 'ostree prune' does",
+        add_work,
+        add_bounds,
     )
     add_repo(prune)
     prune.add_argument(
         "--no-prune",
         "--dry-run",
         dest="dry_run",
-        action=Spelled,
+        action="spelled",
         nargs=0,
         default="",
         help="only say what would be deleted",
@@ -100,7 +143,9 @@ def command_parser() -> argparse.ArgumentParser:
     )
     add_deletion(prune)
 
-    plan = add("plan", "Work out what will have to go once a staged deployment is finalized", work, common)
+
+def _plan(add: _Add) -> None:
+    plan = add("plan", "Work out what will have to go once a staged deployment is finalized", add_work)
     target = plan.add_mutually_exclusive_group()
     # No default: argparse would not notice that it is given beside another of them.
     add_sysroot(target, default=None)
@@ -114,14 +159,24 @@ def command_parser() -> argparse.ArgumentParser:
     )
     add_retention(plan)
 
-    apply = add("apply", "Delete by a plan what is still unreachable", sysroot, work, deletion, common)
+
+def _apply(add: _Add) -> None:
+    apply = add(
+        "apply",
+        "Delete by a plan what is still unreachable",
+        add_own_sysroot,
+        add_work,
+        add_bounds,
+    )
     apply.add_argument("plan", metavar="PLAN", nargs="?", help="its file (default: the sysroot's own plan)")
     apply.add_argument(
         "--auto", action="store_true", help="only if the stamp and the sysroot's own plan are there"
     )
     apply.add_argument("--dry-run", action="store_true", help="only say what would be deleted")
 
-    stamp = add("stamp", "Note durably that a sysroot is due for a cleanup", sysroot, common)
+
+def _stamp(add: _Add) -> None:
+    stamp = add("stamp", "Note durably that a sysroot is due for a cleanup", add_own_sysroot)
     when = stamp.add_mutually_exclusive_group()
     when.add_argument(
         "--if-pending",
@@ -133,16 +188,25 @@ def command_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="only make the file, .cleanup.spare, that becomes the stamp if the disk is full then",
     )
-    status = add("status", "Show deployments, stamp, locks, and what a cleanup would free", sysroot, common)
+
+
+def _status(add: _Add) -> None:
+    status = add("status", "Show deployments, stamp, locks, and what a cleanup would free", add_own_sysroot)
     add_metrics(status, "what there is to do")
-    du = add("du", "Show how much each deployment, remote and ref holds, alone and shared", common)
+
+
+def _du(add: _Add) -> None:
+    du = add("du", "Show how much each deployment, remote and ref holds, alone and shared")
     add_view(du)
     du.add_argument(
         "--apparent-size",
         action="store_true",
         help="show the sizes of contents; by default, the blocks that they take on the disk",
     )
-    why = add("why", "Show what keeps an object, and by which way, or that it is garbage", common)
+
+
+def _why(add: _Add) -> None:
+    why = add("why", "Show what keeps an object, and by which way, or that it is garbage")
     why.add_argument(
         "object",
         metavar="OBJECT",
@@ -150,12 +214,16 @@ def command_parser() -> argparse.ArgumentParser:
     )
     add_view(why)
 
-    policy = add("policy", "Show which rule of a policy each ref gets, and how many commits go", common)
+
+def _policy(add: _Add) -> None:
+    policy = add("policy", "Show which rule of a policy each ref gets, and how many commits go")
     policy.add_argument("--check", metavar="FILE", required=True, help="the policy")
     add_repo(policy)
     add_lock_timeout(policy)
 
-    units = add("install-units", "Write the units for systemd; none is turned on", common)
+
+def _units(add: _Add) -> None:
+    units = add("install-units", "Write the units for systemd; none is turned on")
     units.add_argument("--root", metavar="DIR", default="/", help="the system's root (default: /)")
     units.add_argument(
         "--prefix",
@@ -163,4 +231,17 @@ def command_parser() -> argparse.ArgumentParser:
         default="/usr",
         help="where in that system this command is, in DIR/bin; units go to DIR/lib/systemd (default: /usr)",
     )
-    return parser
+
+
+_COMMANDS: dict[str, Callable[[_Add], None]] = {
+    "cleanup": _cleanup,
+    "prune": _prune,
+    "plan": _plan,
+    "apply": _apply,
+    "stamp": _stamp,
+    "status": _status,
+    "du": _du,
+    "why": _why,
+    "policy": _policy,
+    "install-units": _units,
+}

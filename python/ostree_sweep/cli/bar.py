@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
+from ..hints import TYPE_CHECKING
 from .table import size
 
 if TYPE_CHECKING:

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import dataclasses
-from typing import TYPE_CHECKING, Any, Callable
-
 from .. import api
 from ..errors import PartialCleanupError, StalePlanError
+from ..frozen import to_dict
+from ..hints import TYPE_CHECKING
 from ..plans import PlanPlaces, PrunePlan, object_names
 from ..reports import CleanupReport, not_needed
 from ..stamp import CleanupStamp, request_cleanup
-from . import metrics, service, views
+from . import service
 from .output import Result, item_printer, report_result, say, show_details, warn
 from .policies import listed_commits, load_policy
-from .status import status
 from .table import size
 from .values import default_repo, default_sysroot
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Callable
+    from typing import Any
 
     from ..plans import Dropped
     from ..reports import PruneReport
@@ -136,7 +136,7 @@ def stamp(options: argparse.Namespace, _signals: WorkSignals) -> Result:
         return Result(["No deployment is pending."], {"path": None})
     note = request_cleanup(options.sysroot)
     made = requested.read()
-    data = {"path": requested.path, **dataclasses.asdict(note)}
+    data = {"path": requested.path, **to_dict(note)}
     empty = " (empty, as the disk is full)" if made is not None and made.note is None else ""
     return Result([f"Cleanup requested: {requested.path}{empty}"], data, service.STAMPED)
 
@@ -150,16 +150,28 @@ def install_units(options: argparse.Namespace, _signals: WorkSignals) -> Result:
     return Result(written, {"written": written})
 
 
+def _from(module: str, name: str) -> Callable[[argparse.Namespace, WorkSignals], Result]:
+    """A command whose module is loaded when it runs."""
+
+    def command(options: argparse.Namespace, signals: WorkSignals) -> Result:
+        from importlib import import_module
+
+        result: Result = getattr(import_module(f".{module}", __package__), name)(options, signals)
+        return result
+
+    return command
+
+
 COMMANDS: dict[str, Callable[[argparse.Namespace, WorkSignals], Result]] = {
     "cleanup": cleanup,
     "prune": prune,
     "plan": plan,
     "apply": apply,
     "stamp": stamp,
-    "status": status,
-    "du": views.du,
-    "why": views.why,
-    "policy": views.policy,
+    "status": _from("status", "status"),
+    "du": _from("views", "du"),
+    "why": _from("views", "why"),
+    "policy": _from("views", "policy"),
     "install-units": install_units,
 }
 
@@ -209,6 +221,8 @@ def _keep_metrics(options: argparse.Namespace, report: PruneReport) -> None:
         and report.ran
         and not report.dry_run
     ):
+        from . import metrics
+
         try:
             metrics.write(options.metrics, options.sysroot, metrics.of_cleanup(report))
         except OSError as error:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
 import time
-from typing import TYPE_CHECKING, Any
+
+from ..hints import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from typing import Any
 
     from ..reports import CleanupReport
 
@@ -74,6 +75,8 @@ def write(path: str, sysroot: str, metrics: Iterable[Metric]) -> None:
             f'{name}{{sysroot="{label}"}} {float(value)!r}',
         ]
     text = "".join(f"{line}\n" for line in lines)
+    import tempfile
+
     # The collector reads files that end in .prom only.
     descriptor, scratch = tempfile.mkstemp(prefix=".ostree-sweep-", dir=os.path.dirname(path) or ".")
     try:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import argparse
-
-from .parser import Parser, Version
+from ..hints import TYPE_CHECKING
+from .plain import SUPPRESS
 from .values import (
     at_least_one,
     branch_depth,
@@ -14,6 +13,15 @@ from .values import (
     size,
     timeout,
 )
+
+if TYPE_CHECKING:
+    import argparse
+
+    from .plain import PlainGroup, PlainParser
+
+    # What takes definitions of options.
+    Options = argparse._ActionsContainer | PlainGroup | PlainParser  # noqa: SLF001 - what groups and parsers have in common
+    Parser = argparse.ArgumentParser | PlainParser
 
 
 def add_repo(parser: Parser) -> None:
@@ -133,33 +141,29 @@ def add_view(parser: Parser) -> None:
     add_lock_timeout(parser)
 
 
-def common_options() -> Parser:
+def add_common(parser: Parser) -> None:
     """What all commands have."""
-    parser = Parser(add_help=False)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("-v", "--verbose", action="store_true", help="say more, on stderr")
-    add_version(parser)
-    return parser
 
 
-def work_options() -> Parser:
-    """How to go about work."""
-    # The package's calls have the defaults.
-    parser = Parser(add_help=False, argument_default=argparse.SUPPRESS)
+def add_work(parser: Parser) -> None:
+    """How to go about work. The package's calls have the defaults."""
     parser.add_argument(
         "--impact",
+        default=SUPPRESS,
         choices=("idle", "balanced", "full"),
         help="how much other work may feel (default: cleanup balanced, cleanup --auto idle, prune full)",
     )
-    parser.add_argument("--jobs", type=at_least_one, metavar="N", help="worker threads")
-    add_lock_timeout(parser)
-    return parser
+    parser.add_argument("--jobs", type=at_least_one, default=SUPPRESS, metavar="N", help="worker threads")
+    add_lock_timeout(parser, default=SUPPRESS)
 
 
-def add_lock_timeout(parser: argparse.ArgumentParser) -> None:
+def add_lock_timeout(parser: Parser, default: str | None = None) -> None:
     """How long to wait."""
     parser.add_argument(
         "--lock-timeout",
+        default=default,
         dest="lock_timeout_s",
         type=timeout,
         metavar="SECONDS",
@@ -167,12 +171,12 @@ def add_lock_timeout(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def deletion_options() -> Parser:
-    """What bounds a deletion."""
-    parser = Parser(add_help=False, argument_default=argparse.SUPPRESS)
+def add_bounds(parser: Parser) -> None:
+    """What bounds a deletion. The package's calls have the defaults."""
     parser.add_argument(
         "--time-budget",
         metavar="SECONDS",
+        default=SUPPRESS,
         dest="time_budget_s",
         type=budget,
         help="stop after SECONDS",
@@ -180,12 +184,14 @@ def deletion_options() -> Parser:
     parser.add_argument(
         "--max-freed",
         metavar="SIZE",
+        default=SUPPRESS,
         type=size,
         help="stop when SIZE is freed: bytes, or with K (1024 bytes), M, G or T",
     )
     parser.add_argument(
         "--max-unlinks",
         metavar="N",
+        default=SUPPRESS,
         dest="unlinks_per_s",
         type=at_least_one,
         help="delete at most N files a second",
@@ -195,28 +201,21 @@ def deletion_options() -> Parser:
         dest="lock_slice_s",
         type=positive_seconds,
         metavar="SECONDS",
+        default=SUPPRESS,
         help="how long to keep others waiting for a lock, about (default: 0.1)",
     )
-    return parser
 
 
-def sysroot_options() -> Parser:
-    """Which sysroot."""
-    parser = Parser(add_help=False)
-    add_sysroot(parser, default_sysroot())
-    return parser
-
-
-def add_sysroot(parser: argparse._ActionsContainer, default: str | None) -> None:
+def add_own_sysroot(parser: Parser) -> None:
     """Which sysroot, by default this one."""
+    add_sysroot(parser, default_sysroot())
+
+
+def add_sysroot(parser: Options, default: str | None) -> None:
+    """Which sysroot."""
     parser.add_argument(
         "--sysroot",
         metavar="PATH",
         default=default,
         help="the sysroot (default: $OSTREE_SYSROOT, /)",
     )
-
-
-def add_version(parser: argparse.ArgumentParser) -> None:
-    """What version this is."""
-    parser.add_argument("--version", action=Version, nargs=0, help="print the version and exit")

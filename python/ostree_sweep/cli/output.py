@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
 import errno
 import io
-import json
-import locale
 import os
 import sys
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any, Callable
 
 from ..errors import OperationCancelled, OstreeSweepError, PartialCleanupError
+from ..frozen import dataclass, to_dict
+from ..hints import TYPE_CHECKING
 from ..reports import CleanupReport, PruneReport
 from . import service
 from .bar import terminal_bar
@@ -20,13 +18,15 @@ from .table import size
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Callable
     from contextlib import AbstractContextManager
+    from typing import Any
 
     from ..hints import ProgressCallback
     from ..reports import PrunedItem
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclass(frozen=True)
 class Result:
     """A command's outcome, for people and for programs.
 
@@ -80,7 +80,7 @@ def report_result(report: PruneReport, *, commit_only: bool = False) -> Result:
 def show(result: Result, *, as_json: bool) -> None:
     """Prints an outcome on stdout; the journal gets it as one message with the figures."""
     if as_json:
-        _print_lines([json.dumps(result.data)])
+        _print_lines([_json(result.data)])
     elif not _logged(result.lines, result.message_id, result.data):
         _print_lines(result.lines)
 
@@ -99,7 +99,7 @@ def item_printer(options: argparse.Namespace) -> Callable[[PrunedItem], None] | 
 
     def show_item(item: PrunedItem) -> None:
         if options.json:
-            say(json.dumps(dataclasses.asdict(item)))
+            say(_json(to_dict(item)))
         else:
             say(_printable(f"{item.name}  {item.reason}"))
 
@@ -129,7 +129,7 @@ def fail(error: Exception, *, as_json: bool) -> None:
         data: dict[str, Any] = {"error": {"type": type(error).__name__, "message": _message(error)}}
         if report is not None:
             data["report"] = report.to_dict()
-        _print_lines([json.dumps(data)])
+        _print_lines([_json(data)])
         return
     for warning in report.warnings if report is not None else ():
         warn(warning)
@@ -214,7 +214,10 @@ def say(line: str) -> None:
 
 def _in_c_locale() -> bool:
     """Whether the command was started in the C locale, which Python replaces by UTF-8 (PEP 538 and 540)."""
-    if locale.setlocale(locale.LC_CTYPE) == "C":
+    # What `locale` offers, which is slow to import.
+    from _locale import LC_CTYPE, setlocale
+
+    if setlocale(LC_CTYPE) == "C":
         return True
     replaced = f"LC_CTYPE={os.environ.get('LC_CTYPE')}".encode()
     try:
@@ -254,6 +257,13 @@ def _message(error: Exception) -> str:
     if isinstance(error, OSError) and not isinstance(error, OstreeSweepError) and error.strerror is not None:
         return f"{os.fsdecode(error.filename)}: {error.strerror}" if error.filename else error.strerror
     return str(error)
+
+
+def _json(data: dict[str, Any]) -> str:
+    # Slow to import.
+    import json
+
+    return json.dumps(data)
 
 
 def _print_lines(lines: list[str]) -> None:

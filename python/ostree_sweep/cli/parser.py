@@ -5,18 +5,28 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from typing import TYPE_CHECKING, NoReturn
+
+from ..hints import TYPE_CHECKING
+from .plain import SUPPRESS, UsageError
 
 if TYPE_CHECKING:
+    from typing import Any, NoReturn
+
     from _typeshed import SupportsWrite
 
 
-class UsageError(Exception):
-    """The arguments make no sense."""
-
-
-class Parser(argparse.ArgumentParser):
+class ArgumentParser(argparse.ArgumentParser):
     """Raises instead of printing: main knows whether JSON is asked for."""
+
+    def __init__(self, **options: Any) -> None:  # noqa: ANN401 - as argparse has them
+        super().__init__(allow_abbrev=False, **options)
+        self.register("action", "spelled", _Spelled)
+
+    def add_argument(self, *names: Any, **how: Any) -> argparse.Action:  # noqa: ANN401 - as argparse has them
+        """Defines an option; argparse knows its own `SUPPRESS` by identity."""
+        if how.get("default") is SUPPRESS:
+            how["default"] = argparse.SUPPRESS
+        return super().add_argument(*names, **how)
 
     def error(self, message: str) -> NoReturn:
         """Stops at a wrong argument."""
@@ -56,7 +66,7 @@ class Version(argparse.Action):
         parser.exit()
 
 
-class Spelled(argparse.Action):
+class _Spelled(argparse.Action):
     """Stores by which of its names an option was given, for messages."""
 
     def __call__(

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import re
-from typing import TYPE_CHECKING
 
 from .. import given
+from ..hints import TYPE_CHECKING
 from ..retention import Policy
 from .output import warn
 
@@ -14,7 +13,6 @@ if TYPE_CHECKING:
     from .signals import WorkSignals
 
 
-_CHECKSUM = re.compile(r"[0-9a-f]{64}")
 # A million commits, with a word on each.
 _MAX_LIST_BYTES = 128 << 20
 
@@ -28,11 +26,13 @@ def listed_commits(path: str | None, signals: WorkSignals) -> list[str]:
     """
     if path is None:
         return []
+    from re import fullmatch
+
     content = given.read("/dev/stdin" if path == "-" else path, _MAX_LIST_BYTES, signals.token)
     found = []
     for number, line in enumerate(content.decode("utf-8", "replace").splitlines(), 1):
         commit = line.partition("#")[0].strip()
-        if _CHECKSUM.fullmatch(commit):
+        if fullmatch("[0-9a-f]{64}", commit):
             found.append(commit)
         elif commit:
             raise ValueError(f"{path}:{number}: no checksum of a commit: '{commit}'")

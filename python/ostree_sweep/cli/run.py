@@ -6,7 +6,7 @@ from ..errors import LockTimeoutError, OperationCancelled, OstreeSweepError, Par
 from . import output
 from .arguments import parse
 from .commands import COMMANDS
-from .parser import UsageError
+from .plain import UsageError
 from .signals import WorkSignals
 
 _FAILED = 1

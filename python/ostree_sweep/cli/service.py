@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
-import struct
 import sys
 import time
-from typing import TYPE_CHECKING, Any
 
+from ..hints import TYPE_CHECKING
 from .table import size
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import Any
 
     from ..progress import Progress
 
@@ -94,7 +94,7 @@ def _field(name: str, value: str) -> bytes:
     data = value.encode(errors="replace")
     if b"\n" not in data:
         return name.encode() + b"=" + data + b"\n"
-    return name.encode() + b"\n" + struct.pack("<Q", len(data)) + data + b"\n"
+    return name.encode() + b"\n" + len(data).to_bytes(8, "little") + data + b"\n"
 
 
 def _send(path: str, data: bytes) -> bool:

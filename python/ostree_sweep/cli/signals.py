@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import signal
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Callable
 
 from ..cancellation import CancellationToken
+from ..hints import TYPE_CHECKING
 from .output import progress_display
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from types import FrameType
+    from typing import Any
 
     from typing_extensions import Self
 

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
-from typing import TYPE_CHECKING, Any
 
 from .. import views
 from ..errors import OperationCancelled, OstreeSweepError
+from ..frozen import to_dict
+from ..hints import TYPE_CHECKING
 from ..locks import holders
 from ..plans import PlanPlaces, PrunePlan
 from ..stamp import CleanupStamp
-from . import metrics
 from .output import Result
 from .table import short, size, table
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Mapping
+    from typing import Any
 
     from ..stamp import StampSnapshot
     from ..views import Holder, Usage
@@ -33,7 +33,7 @@ def status(options: argparse.Namespace, signals: WorkSignals) -> Result:
     snapshot = requested.read()
     used = _used(options.sysroot, signals)
     # What is garbage to the one is what the other deletes: a cleanup's roots are those of the view.
-    reclaimable = {"error": used} if isinstance(used, str) else dataclasses.asdict(used.garbage)
+    reclaimable = {"error": used} if isinstance(used, str) else to_dict(used.garbage)
     planned = _planned(options.sysroot, found["repo"])
     locks = {
         "repo_lock": os.path.join(found["repo"], ".lock"),
@@ -54,6 +54,8 @@ def status(options: argparse.Namespace, signals: WorkSignals) -> Result:
         "unneeded_layers": _unneeded_layers(held),
     }
     if options.metrics is not None:
+        from . import metrics
+
         metrics.write(options.metrics, options.sysroot, metrics.of_status(data))
 
     def lock_text(state: str, name: str) -> str:
@@ -95,7 +97,7 @@ def _unneeded_layers(held: Mapping[tuple[str, str], Holder]) -> dict[str, Any]:
     """How many container layers no image needs, and what dropping their refs would free."""
     for (kind, _), holder in held.items():
         if kind == "unneeded-layers":
-            return {"layers": len(holder.refs), **dataclasses.asdict(holder.exclusive)}
+            return {"layers": len(holder.refs), **to_dict(holder.exclusive)}
     return {"layers": 0, "objects": 0, "bytes": 0, "disk_bytes": 0}
 
 
@@ -130,7 +132,7 @@ def _used(sysroot: str, signals: WorkSignals) -> Usage | str:
 
 def _held(holder: Holder | None) -> dict[str, Any]:
     parts = ("exclusive", "shared")
-    return {part: holder and dataclasses.asdict(getattr(holder, part)) for part in parts}
+    return {part: holder and to_dict(getattr(holder, part)) for part in parts}
 
 
 def _size_text(total: dict[str, int] | None) -> str:
@@ -169,7 +171,7 @@ def _plan_text(planned: dict[str, Any] | None) -> str:
 
 
 def _note_data(snapshot: StampSnapshot) -> dict[str, Any] | None:
-    return dataclasses.asdict(snapshot.note) if snapshot.note else None
+    return to_dict(snapshot.note) if snapshot.note else None
 
 
 def _stamp_text(requested: CleanupStamp, snapshot: StampSnapshot | None) -> str:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import re
 import sys
-from typing import TYPE_CHECKING
+
+from ..hints import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
-_CHECKSUM = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{52}\b")
+_CHECKSUM_LENGTH = 64
 # What is cut off a name that a terminal has no room for leaves this much of it.
 _NARROWEST = 20
 
@@ -27,7 +27,11 @@ def size(count: int) -> str:
 
 def short(text: str) -> str:
     """The text with its checksums cut to the beginnings that `why` takes."""
-    return _CHECKSUM.sub(r"\1", text)
+    words = "".join(char if char.isalnum() else " " for char in text).split()
+    for word in words:
+        if len(word) == _CHECKSUM_LENGTH and not word.strip("0123456789abcdef"):
+            text = text.replace(word, word[:12])
+    return text
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], right: int) -> list[str]:

@@ -2,10 +2,28 @@
 
 from __future__ import annotations
 
-import argparse
 import math
 import os
-import re
+
+from ..hints import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import argparse
+
+
+# By how many bits a number with one of them is shifted.
+_UNITS = {
+    f"{unit}{end}": 10 * power
+    for power, unit in enumerate(("", "K", "M", "G", "T"))
+    for end in ("", "B", "iB")
+}
+
+
+def _refusal(message: str) -> argparse.ArgumentTypeError:
+    # Slow to import.
+    from argparse import ArgumentTypeError
+
+    return ArgumentTypeError(message)
 
 
 def _seconds(text: str) -> float:
@@ -14,7 +32,7 @@ def _seconds(text: str) -> float:
     except ValueError:
         seconds = math.nan
     if not math.isfinite(seconds):
-        raise argparse.ArgumentTypeError(f"no number of seconds: '{text}'")
+        raise _refusal(f"no number of seconds: '{text}'")
     return seconds
 
 
@@ -22,7 +40,7 @@ def timeout(text: str) -> float:
     """How long to wait, in seconds; -1: for ever."""
     seconds = _seconds(text)
     if seconds < 0 and seconds != -1:
-        raise argparse.ArgumentTypeError(f"neither 0 or more seconds nor -1, for ever: '{text}'")
+        raise _refusal(f"neither 0 or more seconds nor -1, for ever: '{text}'")
     return seconds
 
 
@@ -30,7 +48,7 @@ def budget(text: str) -> float:
     """How long to work, in seconds."""
     seconds = _seconds(text)
     if seconds < 0:
-        raise argparse.ArgumentTypeError(f"less than 0 seconds: '{text}'")
+        raise _refusal(f"less than 0 seconds: '{text}'")
     return seconds
 
 
@@ -41,7 +59,7 @@ def at_least_one(text: str) -> int:
     except ValueError:
         number = 0
     if number < 1:
-        raise argparse.ArgumentTypeError(f"no whole number of at least 1: '{text}'")
+        raise _refusal(f"no whole number of at least 1: '{text}'")
     return number
 
 
@@ -49,7 +67,7 @@ def positive_seconds(text: str) -> float:
     """More than 0 seconds."""
     seconds = _seconds(text)
     if seconds <= 0:
-        raise argparse.ArgumentTypeError(f"not more than 0 seconds: '{text}'")
+        raise _refusal(f"not more than 0 seconds: '{text}'")
     return seconds
 
 
@@ -57,24 +75,25 @@ def branch_depth(text: str) -> tuple[str, int]:
     """`BRANCH=DEPTH`, as `ostree` has it."""
     branch, equals, depth = text.rpartition("=")
     if not equals:
-        raise argparse.ArgumentTypeError(f"Invalid value {text}, must specify BRANCH=DEPTH")
+        raise _refusal(f"Invalid value {text}, must specify BRANCH=DEPTH")
     try:
         number = int(depth)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"Invalid depth {depth}") from None
+        raise _refusal(f"Invalid depth {depth}") from None
     if not -1 <= number < 2**31:
-        raise argparse.ArgumentTypeError(f"Out of range depth {depth}")
+        raise _refusal(f"Out of range depth {depth}")
     return branch, number
 
 
 def size(text: str) -> int:
     """A number of bytes, or one with a unit."""
-    match = re.fullmatch(r"(\d+)([KMGT]?)(?:i?B)?", text)
-    if match is None:
-        raise argparse.ArgumentTypeError(
+    unit = text.lstrip("0123456789")
+    digits = text[: len(text) - len(unit)]
+    if not digits or unit not in _UNITS:
+        raise _refusal(
             f"no size: '{text}'; a size is a number of bytes, or one with K, M, G or T, as in 500M"
         )
-    return int(match[1]) << (10 * " KMGT".index(match[2] or " "))
+    return int(digits) << _UNITS[unit]
 
 
 def default_sysroot() -> str:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
-from typing import TYPE_CHECKING, Any
 
 from .. import views
+from ..frozen import to_dict
+from ..hints import TYPE_CHECKING
 from .output import Result
 from .policies import load_policy
 from .table import short, size, table
@@ -14,6 +14,7 @@ from .values import default_repo, default_sysroot
 
 if TYPE_CHECKING:
     import argparse
+    from typing import Any
 
     from ..views import Explanation, StoredFiles, StoredObjects, Usage, Way
     from .signals import WorkSignals
@@ -92,7 +93,7 @@ def policy(options: argparse.Namespace, signals: WorkSignals) -> Result:
     ]
     lines = [*table(("Ref", "Rule", "Kept", "Pruned"), rows, right=2), ""] if rows else []
     lines.append(f"Would delete: {found.pruned} commits")
-    return Result(lines, {"repo": repo, **dataclasses.asdict(found)})
+    return Result(lines, {"repo": repo, **to_dict(found)})
 
 
 def _place(options: argparse.Namespace) -> dict[str, Any]:
