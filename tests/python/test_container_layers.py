@@ -176,6 +176,7 @@ def test_du_and_status_know_images_and_their_layers(host: Host) -> None:
         "layers": 1,
         "objects": layers.exclusive.objects,
         "bytes": layers.exclusive.bytes,
+        "disk_bytes": layers.exclusive.disk_bytes,
     }
     assert status["unreadable_images"] == [[f"{IMAGES}/oci_3A_bad", "its commit has no manifest"]]
     text = output(COMMAND, "status", f"--sysroot={sysroot.path}")
