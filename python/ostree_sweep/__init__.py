@@ -4,7 +4,7 @@
 >>> note = request_cleanup()  # doctest: +SKIP
 >>> report = auto_cleanup()  # doctest: +SKIP
 
-`ostree_sweep.aio` has the same calls, awaitable. `ostree_sweep.errors` tells what each error carries.
+`ostree_sweep.aio` has the same calls, awaitable. `ostree_sweep.errors` has what each error carries.
 """
 
 from __future__ import annotations

@@ -196,7 +196,7 @@ def plan(
     cancellable: Optional[Cancellable] = None,
     progress: Optional[ProgressCallback] = None,
 ) -> PrunePlan:
-    """Works out what will have to go, so that it can be deleted later without a crawl.
+    """Lists the objects to delete, so that they can be deleted later without a crawl.
 
     For a sysroot with a staged deployment that is what a cleanup deletes once it's finalized; without one,
     what a cleanup deletes now. Deletes nothing, and takes the repository's shared lock for a moment.

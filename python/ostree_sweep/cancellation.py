@@ -14,7 +14,7 @@ class Cancellable(Protocol):
     """Anything that can say whether work is to stop: `Gio.Cancellable` fits as it is.
 
     It's asked about every 50 ms, in the thread that made the call. If it has a method `is_paused() -> bool`,
-    work rests as long as that says so: with no lock held.
+    work stops as long as that is true: with no lock held.
     """
 
     def is_cancelled(self) -> bool:

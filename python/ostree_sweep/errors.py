@@ -1,4 +1,4 @@
-"""What the package raises of its own, and what each error tells.
+"""What the package raises of its own, and what each error carries.
 
 | class | also | `errno` | `filename` | `report` |
 |---|---|---|---|---|

@@ -1,4 +1,4 @@
-"""Who holds a lock, as far as `/proc` lets on.
+"""Which processes hold a lock, as far as `/proc` shows them.
 
 `/proc/locks` names no process for an open-file-description lock; the processes' own descriptors do.
 """

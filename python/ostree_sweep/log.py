@@ -1,4 +1,4 @@
-"""What the package tells `logging`, as `ostree_sweep`. Handlers are the caller's: none is installed."""
+"""What the package logs by `logging`, as `ostree_sweep`. Handlers are the caller's: none is installed."""
 
 from __future__ import annotations
 

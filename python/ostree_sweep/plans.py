@@ -1,4 +1,4 @@
-"""Plans: what will have to go, worked out beforehand, and the places where a sysroot keeps its own."""
+"""Plans: lists of objects to delete, made beforehand, and the places where a sysroot keeps its own."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Dropped:
 
 @dataclass(frozen=True)
 class PrunePlan(Data):
-    """What will have to go.
+    """The objects to delete later.
 
     Attributes:
         path: the file that holds it; None if it is kept nowhere, and can't be applied.
@@ -73,7 +73,7 @@ class PrunePlan(Data):
         repo: the repository.
         roots: what it assumes to be kept.
         dropped: the commits that are to go.
-        by_type: what is to go, by type of object as in `PruneReport`.
+        by_type: the objects to delete, by type of object as in `PruneReport`.
     """
 
     path: Optional[str]
@@ -147,7 +147,7 @@ class PlanPlaces:
     """Where a sysroot keeps its own plan.
 
     That is `ostree/sweep.plan` in its physical root, which outlasts a reboot. For the running system there is
-    another copy below `/run`, for who applies it at shutdown.
+    another copy below `/run`, for the unit that applies it at shutdown.
     """
 
     def __init__(self, sysroot: StrPath) -> None:

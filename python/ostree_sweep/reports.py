@@ -98,7 +98,8 @@ class PruneReport(Data):
         delta_indexes_pruned: indexes of static deltas deleted.
         leftovers_pruned: other files of commits and remotes that are gone: flatpak's `.commitmeta2`, cached
             summaries.
-        by_plan: what was to go came from a plan and not from a crawl; then `objects_total` are the plan's.
+        by_plan: the objects to delete came from a plan and not from a crawl; then `objects_total` is the
+            plan's number.
         plan_refused: why a plan that was there was not used; None: it was used, or there was none.
         unfinished: why something that is to go was left on purpose, as when time was over; None: nothing was.
         warnings: what is odd about the options or the repository, and did not stop the run.

@@ -1,7 +1,7 @@
 """The stamp: a file that notes, durably, that a sysroot is due for a cleanup.
 
 It's `.cleanup` below the physical root. An empty file made by `touch` is as good as ours, which holds one
-line of JSON that says who asked. Whoever can write there is root; still, a stamp is never followed through a
+line of JSON that says who asked. Only root can write there; still, a stamp is never followed through a
 symlink, never waited for, and never read without bound.
 """
 

@@ -197,7 +197,7 @@ def check_policy(
     cancellable: Optional[Cancellable] = None,
     progress: Optional[ProgressCallback] = None,
 ) -> PolicyCheck:
-    """Tells which rule of a policy each ref gets, and how many commits a prune by it deletes.
+    """Shows which rule of a policy each ref gets, and how many commits a prune by it deletes.
 
     Args:
         policy: the policy.
@@ -228,7 +228,7 @@ def usage(
     cancellable: Optional[Cancellable] = None,
     progress: Optional[ProgressCallback] = None,
 ) -> Usage:
-    """Tells how much each deployment, remote and ref holds, alone and shared with others.
+    """Says how much each deployment, remote and ref holds, alone and shared with others.
 
     Args:
         repo: the repository.
@@ -260,7 +260,7 @@ def why(
     cancellable: Optional[Cancellable] = None,
     progress: Optional[ProgressCallback] = None,
 ) -> Explanation:
-    """Tells what keeps an object, by which way, or that it's garbage.
+    """Says what keeps an object, by which way, or that it's garbage.
 
     Args:
         object_name: `CHECKSUM.TYPE`, a checksum, the beginning of one that is unique (among commits, if any

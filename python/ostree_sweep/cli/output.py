@@ -86,7 +86,7 @@ def show(result: Result, *, as_json: bool) -> None:
 
 
 def progress_display(*, bar: bool) -> AbstractContextManager[ProgressCallback | None]:
-    """Gives a callback that shows the progress to whoever looks, if somebody does: on a terminal by a bar."""
+    """Gives a callback that shows the progress to the service manager, or on a terminal by a bar."""
     if service.Status.is_wanted():
         return nullcontext(service.Status())
     return terminal_bar() if bar else nullcontext()
@@ -192,7 +192,7 @@ def flush() -> None:
 
 
 def give_up(error: OutputError) -> None:
-    """Tells that standard output can't be written, unless its reader has gone; what is left goes nowhere."""
+    """Reports that standard output can't be written, unless its reader has gone; discards what is left."""
     _discard(1)
     if not error.nobody_reads:
         _print_error(str(error))

@@ -56,7 +56,7 @@ class ArgumentParser(argparse.ArgumentParser):
 
 
 class Version(argparse.Action):
-    """Looks the version up when it's asked for: the package's metadata is slow to read."""
+    """Reads the version when `--version` asks for it: the package's metadata is slow to read."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
         """Prints it."""

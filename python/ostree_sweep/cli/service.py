@@ -64,7 +64,7 @@ def log(message: str, message_id: str | None, data: Mapping[str, Any], *, priori
 
 
 class Status:
-    """Tells the service manager how far the work has come, once a second."""
+    """Reports to the service manager how far the work has come, once a second."""
 
     def __init__(self) -> None:
         self._next_s = 0.0
@@ -76,7 +76,7 @@ class Status:
         return bool(os.environ.get("NOTIFY_SOCKET"))
 
     def __call__(self, progress: Progress) -> None:
-        """Tells it, if it's time to."""
+        """Reports it when the phase changes, and else once a second at most."""
         now = time.monotonic()
         if progress.phase == self._phase and now < self._next_s:
             return

@@ -60,7 +60,7 @@ class WorkSignals:
 
     @contextmanager
     def progress(self, *, bar: bool = True) -> Iterator[ProgressCallback]:
-        """Gives the callback by which the process learns that the work rests, and can be stopped.
+        """Gives the callback by which the process learns that the work is paused, and can be stopped.
 
         Args:
             bar: draw a progress bar, if stderr is a terminal.
