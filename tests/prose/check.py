@@ -22,18 +22,18 @@ RULES = {
     r"\bportions?\b": "batch, slice",
     r"\bfeels?\b": "what is measured: latency, throughput",
     r"\bthinks? (?:nothing|little)\b": "what it does",
-    r"\b[Rr]est(?:s|ed|ing)\b|\b(?:a|longer|shorter|each|no) rest\b": "pause, back off",
-    r"\b(?:a|no|each) look\b|\bLooks\b": "command that only reads; reads",
-    r"\b[Tt]ells\b": "shows, says, returns",
+    r"\brest(?:s|ed|ing)\b|\b(?:a|longer|shorter|each|no) rest\b": "pause, back off",
+    r"\b(?:a|no|each) look\b|\*looks\b": "command that only reads; reads",
+    r"\btells\b": "shows, says, returns",
     r"\bminds\b": "what the actor does or needs",
     r"\blets on\b": "what is known",
     r"\bnone of (?:our|its|their) business\b": "why it is left out",
     r"\bcome what may\b": "in every case",
-    r"\b[Ww]hoever\b|\b(?:for|by|to|of|from) who\b": "the actor's name",
-    r"(?:^|[.;:,|] )[Ww]ho (?:is|was|has|had|wants?|asks?|only|minds?|needs?)\b": "the actor's name",
-    r"\b(?:He|he|his|him)\b": "the actor's name",
-    r"\b[Ww]hat (?:goes|is to go|has to go|will have to go|would go|was to go)\b": "objects to delete",
-    r"\b[Tt]hat which\b": "the thing's name",
+    r"\bwhoever\b|\b(?:for|by|to|of|from) who\b": "the actor's name",
+    r"(?:^|[.;:,|] )who (?:is|was|has|had|wants?|asks?|only|minds?|needs?)\b": "the actor's name",
+    r"\b(?:he|his|him)\b": "the actor's name",
+    r"\bwhat (?:goes|is to go|has to go|will have to go|would go|was to go)\b": "objects to delete",
+    r"\bthat which\b": "the thing's name",
 }
 
 
@@ -75,7 +75,7 @@ def found(passage: Passage) -> Iterator[str]:
     """What there is to say about a part of a file."""
     for number, line in enumerate(passage.text.splitlines(), passage.line):
         for pattern, instead in RULES.items():
-            for match in re.finditer(pattern, line):
+            for match in re.finditer(pattern, line, re.IGNORECASE):
                 place = f"{passage.path.relative_to(_PROJECT)}:{number}"
                 yield f"{place}: '{match[0].strip(' .;:,|')}': write what it is ({instead})"
 
