@@ -43,7 +43,8 @@ KNOWN = [
     {"sysroot", "sysroot::cleanup", "sysroot::leftovers", "sysroot::status"},
 ]
 
-_COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.S)
+# Literals and comments.
+_TEXT = re.compile(r"""r#".*?"#|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])'|//[^\n]*|/\*.*?\*/""", re.S)
 _TESTS = re.compile(r"#\[cfg\(test\)\]\s*mod \w+ \{.*", re.S)
 _USE = re.compile(r"(?P<public>\bpub(?:\([^)]*\))?\s+)?\buse\s+(?P<tree>[^;]+);")
 _PATH = re.compile(r"(?<![\w:$])(?:crate|self|super)(?:::\w+)+")
@@ -53,7 +54,7 @@ def imports(source: Path) -> dict[Module, set[Module]]:
     """Which modules below `source` each of them imports."""
     files = {_module(path.relative_to(source)): path for path in source.rglob("*.rs")}
     texts = {
-        module: _TESTS.sub("", _COMMENT.sub("", path.read_text(encoding="utf-8")))
+        module: _TESTS.sub("", _TEXT.sub("", path.read_text(encoding="utf-8")))
         for module, path in files.items()
         # What is compiled for tests only has names like these by convention.
         if not module or not module[-1].startswith("test")
@@ -82,7 +83,7 @@ def complaints(found: list[set[str]], known: list[set[str]]) -> Iterator[str]:
             yield f"src: {_names(circle)} import each other: a circle; move what they share to a file below"
     for other in known:
         if other not in found:
-            yield f"{Path(__file__).name}: {_names(other)}: no longer this circle; write in KNOWN what is left"
+            yield f"{Path(__file__).name}: {_names(other)}: no longer a circle; write in KNOWN what is left"
 
 
 def _names(circle: set[str]) -> str:
@@ -133,7 +134,7 @@ def _uses(module: Module, texts: dict[Module, str]) -> Iterator[tuple[bool, str,
 def _imported(module: Module, texts: dict[Module, str], exported: dict[Module, Module]) -> Iterator[Module]:
     body = _USE.sub("", texts[module])
     for public, name, target in _uses(module, texts):
-        if public and not re.search(rf"\b{name}\b", body):
+        if public and not re.search(rf"(?<!\bmod )\b{name}\b", body):
             continue
         used = re.findall(rf"(?<![\w:]){name}((?:::\w+)+)", body) if target in texts else []
         # A module that is imported whole: what counts is which of its names are used.
