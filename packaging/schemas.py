@@ -103,6 +103,9 @@ class Deployment(TypedDict):
         pinned: it stays until it is unpinned.
         pending: it boots next, and is not booted.
         rollback: it is the one to return to.
+        finalization_locked: it is staged, and not finalized at shutdown until it is unlocked.
+        soft_reboot_prepared: the next soft reboot leads to it.
+        soft_reboot_incomplete: a soft reboot led to it, and `ostree admin boot-complete` has not run yet.
         version: the commit's version; None: it has none.
         image: the container image that it was made from; None: from none.
         exclusive: what nothing else keeps; None: not known.
@@ -118,6 +121,9 @@ class Deployment(TypedDict):
     pinned: bool
     pending: bool
     rollback: bool
+    finalization_locked: bool
+    soft_reboot_prepared: bool
+    soft_reboot_incomplete: bool
     version: Optional[str]
     image: Optional[str]
     exclusive: Optional[StoredObjects]
@@ -197,8 +203,8 @@ class Status(TypedDict):
         sysroot: the sysroot.
         deployments: its deployments, in boot order.
         repo: its repository.
-        repo_lock: how the repository's lock is held.
-        sysroot_locked: the sysroot's lock is held.
+        repo_lock: how the repository's lock is held; "unknown": the caller may not open the lock file.
+        sysroot_locked: the sysroot's lock is held; None: the caller may not open the lock file.
         lock_holders: who holds these locks, as far as the caller may see.
         unreadable_images: container images whose metadata cannot be read, each with the reason.
         leftovers: what a cleanup removes beside objects, relative to the sysroot.
@@ -214,8 +220,8 @@ class Status(TypedDict):
     sysroot: str
     deployments: list[Deployment]
     repo: str
-    repo_lock: Literal["free", "shared", "exclusive"]
-    sysroot_locked: bool
+    repo_lock: Literal["free", "shared", "exclusive", "unknown"]
+    sysroot_locked: Optional[bool]
     lock_holders: list[LockHolder]
     unreadable_images: list[tuple[str, str]]
     leftovers: list[str]

@@ -70,14 +70,17 @@ class _Deployment(TypedDict):
     pinned: bool
     pending: bool
     rollback: bool
+    finalization_locked: bool
+    soft_reboot_prepared: bool
+    soft_reboot_incomplete: bool
     version: str | None
     image: str | None
 
 class _Status(TypedDict):
     deployments: list[_Deployment]
     repo: str
-    repo_lock: Literal["free", "shared", "exclusive"]
-    sysroot_locked: bool
+    repo_lock: Literal["free", "shared", "exclusive", "unknown"]
+    sysroot_locked: bool | None
     unreadable_images: list[tuple[str, str]]
     leftovers: list[str]
     obstacles: list[_Failure]

@@ -158,7 +158,7 @@ pub(super) struct StatusDict {
     deployments: Vec<DeploymentDict>,
     repo: String,
     repo_lock: &'static str,
-    sysroot_locked: bool,
+    sysroot_locked: Option<bool>,
     unreadable_images: Vec<(String, String)>,
     leftovers: Vec<String>,
     obstacles: Vec<FailureDict>,
@@ -177,6 +177,9 @@ struct DeploymentDict {
     pinned: bool,
     pending: bool,
     rollback: bool,
+    finalization_locked: bool,
+    soft_reboot_prepared: bool,
+    soft_reboot_incomplete: bool,
     version: Option<String>,
     image: Option<String>,
 }
@@ -190,8 +193,13 @@ impl From<SysrootStatus> for StatusDict {
                 LockState::Free => "free",
                 LockState::Shared => "shared",
                 LockState::Exclusive => "exclusive",
+                LockState::Unknown => "unknown",
             },
-            sysroot_locked: status.sysroot_locked,
+            sysroot_locked: match status.sysroot_lock {
+                LockState::Free => Some(false),
+                LockState::Shared | LockState::Exclusive => Some(true),
+                LockState::Unknown => None,
+            },
             unreadable_images: status.unreadable_images,
             leftovers: status.leftovers.iter().map(|path| path.display().to_string()).collect(),
             obstacles: status.obstacles.into_iter().map(Into::into).collect(),
@@ -212,10 +220,28 @@ impl From<DeploymentStatus> for DeploymentDict {
             pinned,
             pending,
             rollback,
+            finalization_locked,
+            soft_reboot_prepared,
+            soft_reboot_incomplete,
             version,
             image,
         } = deployment;
-        Self { index, stateroot, checksum, serial, booted, staged, pinned, pending, rollback, version, image }
+        Self {
+            index,
+            stateroot,
+            checksum,
+            serial,
+            booted,
+            staged,
+            pinned,
+            pending,
+            rollback,
+            finalization_locked,
+            soft_reboot_prepared,
+            soft_reboot_incomplete,
+            version,
+            image,
+        }
     }
 }
 

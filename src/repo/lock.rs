@@ -40,6 +40,8 @@ pub enum LockState {
     Shared,
     /// Held exclusively.
     Exclusive,
+    /// Not to be told: another user's lock file, which we may not open.
+    Unknown,
 }
 
 /// An opened lock file, or nothing where the repository is not to be locked.

@@ -21,7 +21,11 @@ const BOOTED: &str = "/run/ostree-booted";
 /// The same for the system that a soft reboot leads to, and that system's root.
 const NEXT_BOOTED: &str = "/run/ostree/nextroot-booted";
 const NEXT_ROOT: &str = "/run/nextroot";
+/// What `/run/nextroot` has for as long as a system is there to soft-reboot into.
+const NEXT_USR: &str = "/run/nextroot/usr";
 const STAGED: &str = "/run/ostree/staged-deployment";
+/// Keeps the staged deployment from being finalized; since 2023.8 it may have a key that does.
+const STAGED_LOCKED: &str = "/run/ostree/staged-deployment-locked";
 /// The key of device and inode of the deployment's directory, which an overlay may hide.
 const BACKING: &str = "backing-root-device-inode";
 
@@ -37,6 +41,17 @@ pub(super) struct Host {
     pub etcs: BTreeSet<Identity>,
     /// The staged deployment.
     pub staged: Option<Staged>,
+    /// The last soft reboot that is not complete.
+    pub soft_reboot: Option<SoftReboot>,
+}
+
+/// A soft reboot that was prepared and not completed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct SoftReboot {
+    /// The directory of the deployment that it leads to.
+    pub target: Identity,
+    /// Whether that deployment runs by now, and only `ostree admin boot-complete` is missing.
+    pub done: bool,
 }
 
 /// A deployment that is to be finalized at shutdown.
@@ -48,6 +63,8 @@ pub(super) struct Staged {
     pub commit: Checksum,
     /// Stateroot and name of the deployment that it takes `/etc` from.
     pub merged: Option<(String, String)>,
+    /// Whether a shutdown leaves it as it is.
+    pub locked: bool,
 }
 
 impl Host {
@@ -58,12 +75,13 @@ impl Host {
             roots.extend(identify(root)?);
             etcs.extend(identify(Path::new(root).join("etc"))?);
         }
-        for path in [BOOTED, NEXT_BOOTED] {
-            roots.extend(
-                read_dictionary(path)?.as_ref().map(|said| backing(said, path)).transpose()?.flatten(),
-            );
-        }
-        let staged = match identify(STAGED)? {
+        let target = behind(NEXT_BOOTED)?;
+        roots.extend(behind(BOOTED)?);
+        roots.extend(target);
+        // A soft reboot moves what is mounted there to `/`.
+        let done = identify(NEXT_USR)?.is_none();
+        let soft_reboot = target.map(|target| SoftReboot { target, done });
+        let mut staged = match identify(STAGED)? {
             None => None,
             // Empty, it says nothing, either.
             Some(_) => read_dictionary(STAGED)?
@@ -71,16 +89,20 @@ impl Host {
                 .or_else(|| Some(Err(nameless())))
                 .transpose()?,
         };
-        Ok(Self { roots, etcs, staged })
+        if let Some(staged) = &mut staged {
+            staged.locked |= identify(STAGED_LOCKED)?.is_some();
+        }
+        Ok(Self { roots, etcs, staged, soft_reboot })
     }
 
     /// Adds what is found now. What the running system stood on once stays that for a whole run: libostree's load may
     /// delete what says so.
     pub fn read_again(&mut self) -> Result<()> {
-        let Self { roots, etcs, staged } = Self::read()?;
+        let Self { roots, etcs, staged, soft_reboot } = Self::read()?;
         self.roots.extend(roots);
         self.etcs.extend(etcs);
         self.staged = staged.or(self.staged.take());
+        self.soft_reboot = soft_reboot;
         Ok(())
     }
 }
@@ -108,7 +130,7 @@ pub(super) fn identity(stat: &Stat) -> Identity {
     (u64::from(stat.st_dev), u64::from(stat.st_ino))
 }
 
-fn identify(path: impl AsRef<Path>) -> Result<Option<Identity>> {
+pub(super) fn identify(path: impl AsRef<Path>) -> Result<Option<Identity>> {
     match stat(path.as_ref()) {
         Ok(found) => Ok(Some(identity(&found))),
         Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
@@ -136,6 +158,11 @@ fn read_dictionary(path: &str) -> Result<Option<Variant>> {
     }
 }
 
+/// The directory that `path`, [`BOOTED`] or [`NEXT_BOOTED`], says is behind a root.
+fn behind(path: &str) -> Result<Option<Identity>> {
+    read_dictionary(path)?.as_ref().map_or(Ok(None), |said| backing(said, path))
+}
+
 fn backing(dictionary: &Variant, path: &str) -> Result<Option<Identity>> {
     let said = VariantDict::new(Some(dictionary)).lookup_value(BACKING, None);
     let malformed = || Error::corrupt(path, format!("'{BACKING}' is no device and inode"));
@@ -148,7 +175,9 @@ fn staged(dictionary: &Variant) -> Result<Staged> {
     let (stateroot, name) = deployment(&dictionary, "target")?.ok_or_else(nameless)?;
     let (checksum, _) = name.split_once('.').ok_or_else(nameless)?;
     let commit = Checksum::from_hex(checksum.as_bytes()).ok_or_else(nameless)?;
-    Ok(Staged { commit, merged: deployment(&dictionary, "merge-deployment")?, stateroot, name })
+    let merged = deployment(&dictionary, "merge-deployment")?;
+    let locked = dictionary.lookup_value("locked", None).and_then(|value| value.get()).unwrap_or(false);
+    Ok(Staged { stateroot, name, commit, merged, locked })
 }
 
 /// Stateroot and name of a deployment in a dictionary; None if it has no such key.

@@ -116,8 +116,8 @@ pub(super) fn list(path: &Path) -> Result<Listing> {
                 pinned: deployment.is_pinned(),
                 pending: is(deployment, &pending),
                 rollback: is(deployment, &rollback),
-                version: None,
                 image: deployment.origin(c"origin", c"container-image-reference"),
+                ..DeploymentStatus::default()
             })
             .collect(),
     })

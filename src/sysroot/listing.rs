@@ -1,7 +1,7 @@
 //! The deployments of a sysroot as plain data, read by libostree in a thread that can delete nothing.
 
 use std::collections::HashSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::host::{Host, Staged};
 use super::libostree;
@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::repo::object::Checksum;
 
 /// One deployment.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[allow(clippy::struct_excessive_bools)] // Independent properties, as libostree has them.
 pub struct DeploymentStatus {
     /// Position in boot order.
@@ -31,6 +31,13 @@ pub struct DeploymentStatus {
     pub pending: bool,
     /// The one to go back to.
     pub rollback: bool,
+    /// Staged, but a shutdown does not make it a deployment until it is unlocked.
+    pub finalization_locked: bool,
+    /// The one that a soft reboot leads to.
+    pub soft_reboot_prepared: bool,
+    /// The running one since a soft reboot that `ostree admin boot-complete` has not completed: libostree still calls the
+    /// one before it booted.
+    pub soft_reboot_incomplete: bool,
     /// What its commit's metadata says is the version.
     pub version: Option<String>,
     /// The container image that it is updated from, as its origin says.
@@ -41,6 +48,11 @@ impl DeploymentStatus {
     /// Its checkout's name in its stateroot, `CHECKSUM.SERIAL`.
     pub fn checkout(&self) -> String {
         format!("{}.{}", self.checksum, self.serial)
+    }
+
+    /// Its checkout, relative to the sysroot.
+    pub(super) fn path(&self) -> PathBuf {
+        Path::new("ostree/deploy").join(&self.stateroot).join("deploy").join(self.checkout())
     }
 
     /// Whether its checkout is that one.

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{openat, Mode, OFlags, CWD};
 use rustix::io::Errno;
 
+use super::host::Staged;
 use super::leftovers::Forecast;
 use super::libostree::LOCK_FILE;
 use super::listing::DeploymentStatus;
@@ -27,8 +28,8 @@ pub struct SysrootStatus {
     pub repo: PathBuf,
     /// Who holds the repository's lock.
     pub repo_lock: LockState,
-    /// Whether somebody holds the sysroot's lock.
-    pub sysroot_locked: bool,
+    /// Who holds the sysroot's lock.
+    pub sysroot_lock: LockState,
     /// Checkouts and boot files that a cleanup would remove, relative to the sysroot.
     pub leftovers: Vec<PathBuf>,
     /// What it could not remove, as far as that shows beforehand.
@@ -50,18 +51,33 @@ pub fn status(path: &Path) -> Result<SysrootStatus> {
         Err(Error::Refused(_)) => Default::default(),
         Err(error) => return Err(error),
     };
-    let deployments = owner.listing.deployments.into_iter();
+    let deployments = std::mem::take(&mut owner.listing.deployments).into_iter();
     Ok(SysrootStatus {
         deployments: deployments
-            .map(|deployment| DeploymentStatus { version: version(&repo, &deployment), ..deployment })
-            .collect(),
+            .map(|deployment| complete(deployment, &owner, &repo))
+            .collect::<Result<_>>()?,
         leftovers: forecast.removed,
         obstacles: forecast.failures,
         strays: forecast.strays,
         unreadable_images,
         repo_lock: lock_state(&repo.path().join(".lock"))?,
-        sysroot_locked: lock_state(&path.join(LOCK_FILE))? != LockState::Free,
+        sysroot_lock: lock_state(&path.join(LOCK_FILE))?,
         repo: repo.path().to_owned(),
+    })
+}
+
+/// Adds what libostree does not say.
+fn complete(deployment: DeploymentStatus, owner: &Owner, repo: &Repo) -> Result<DeploymentStatus> {
+    let host = &owner.host;
+    let directory = host::identify(owner.path.join(deployment.path()))?;
+    let soft_reboot = host.soft_reboot.filter(|soft_reboot| directory == Some(soft_reboot.target));
+    let locked = |staged: &Staged| staged.locked && deployment.is_at(&staged.stateroot, &staged.name);
+    Ok(DeploymentStatus {
+        finalization_locked: deployment.staged && host.staged.as_ref().is_some_and(locked),
+        soft_reboot_prepared: soft_reboot.is_some_and(|soft_reboot| !soft_reboot.done),
+        soft_reboot_incomplete: soft_reboot.is_some_and(|soft_reboot| soft_reboot.done),
+        version: version(repo, &deployment),
+        ..deployment
     })
 }
 
@@ -78,6 +94,7 @@ fn lock_state(path: &Path) -> Result<LockState> {
     match openat(CWD, path, flags, Mode::empty()) {
         Ok(file) => lock::state(file.as_fd()).map_err(|error| Error::io(path, error)),
         Err(Errno::NOENT) => Ok(LockState::Free),
+        Err(Errno::ACCESS) => Ok(LockState::Unknown),
         Err(error) => Err(Error::io(path, error)),
     }
 }

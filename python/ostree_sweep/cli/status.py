@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from ..views import Holder, Usage
     from .signals import WorkSignals
 
+_SYSROOT_LOCK = {False: "free", True: "held", None: "unknown"}
+
 
 def status(options: argparse.Namespace, signals: WorkSignals) -> Result:
     """`ostree-sweep status`."""
@@ -67,7 +69,7 @@ def status(options: argparse.Namespace, signals: WorkSignals) -> Result:
         "Plan": _plan_text(planned),
         "Repository": found["repo"],
         "Repository lock": lock_text(found["repo_lock"], "repo_lock"),
-        "Sysroot lock": lock_text("held" if found["sysroot_locked"] else "free", "sysroot_lock"),
+        "Sysroot lock": lock_text(_SYSROOT_LOCK[found["sysroot_locked"]], "sysroot_lock"),
         "Reclaimable": _reclaimable_text(reclaimable),
     }
     facts.update(_image_facts(data))
@@ -144,7 +146,7 @@ def _name(deployment: Mapping[str, Any]) -> str:
 
 
 def _flags(deployment: Mapping[str, Any]) -> str:
-    return ", ".join(name for name, value in deployment.items() if value is True) or "-"
+    return ", ".join(name.replace("_", " ") for name, value in deployment.items() if value is True) or "-"
 
 
 def _planned(sysroot: str, repo: str) -> dict[str, Any] | None:
