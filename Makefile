@@ -16,6 +16,10 @@ CARGO_FUZZ = 0.13.1
 CARGO_MUTANTS = 27.1.0
 # What decides, orders and locks. Others: `--file src/mark/roots.rs`, or `--in-diff FILE` for what a diff changes.
 MUTANTS = $(foreach part,repo mark plan sweep sysroot pace,--file 'src/$(part)/**') --file src/prune.rs
+# The tests that name libostree, which run with the newest one.
+NEWEST = against_ostree appendages checkouts cleanup_sysroot concurrency container_layers crash damage dangling_refs \
+	effects hostile_input leftovers oracle plan plan_changes plan_sysroot prune_options reasons soft_reboot stamp swaps \
+	symlinked_parts units views views_paused waiting
 FUZZ_SECONDS = 60
 MINUTES = 30
 SEED = 1
@@ -37,10 +41,10 @@ LICENCES = { \
 .DEFAULT_GOAL = help
 .DELETE_ON_ERROR:
 .PHONY: help deps deps-vm deps-peers deps-bench build wheel share schemas docs licences picture demo test \
-	test-long test-vm test-peers soak test-programs fuzz lint advisories bench findings clean
+	test-long test-vm test-peers test-newest soak test-programs fuzz lint advisories bench findings clean
 
 help: ## show this help
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 deps: ## install the system packages that are missing (Debian, Ubuntu)
 deps-vm: SYSTEM_PACKAGES += $(VM_PACKAGES)
@@ -105,6 +109,13 @@ test-vm: build deps-vm ## run the tests that boot a virtual machine, which take 
 test-peers: build deps-peers ## run the tests beside the programs that own a host
 	cargo build --locked --manifest-path tests/peers/ostree-ext/Cargo.toml --target-dir target/peers
 	$(BIN)/pytest tests/peers
+
+# The Debian that they run in is kept in target/newest, by its recipe's checksum.
+test-newest: build deps-vm test-programs ## run the tests that name libostree with the newest one, in a Debian sid
+	rm -rf target/newest/wheel
+	$(BIN)/maturin build --release --locked --out target/newest/wheel
+	$(SUDO) tests/newest/run.sh target/newest/wheel/*.whl \
+		tests/peers/test_flatpak.py $(patsubst %,tests/python/test_%.py,$(NEWEST))
 
 # Root has to mount a file system for each life.
 soak: build ## have a device and a server live for MINUTES, by SEED; CONTROL=--control: with the host's own tools

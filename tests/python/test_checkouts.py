@@ -205,7 +205,8 @@ def test_the_target_of_a_soft_reboot_stays(sysroot: Sysroot, how: str) -> None:
     else:
         (sysroot.path / "boot" / "next").write_bytes(next_root(target))
         prepare = "cp /boot/next /run/ostree/nextroot-booted"
-    done = sysroot.boot(newest(sysroot), f"{prepare}\n{COMMAND} cleanup --auto --json", check=False)
+    script = f"{prepare}\n{COMMAND} cleanup --auto --impact=full --json"
+    done = sysroot.boot(newest(sysroot), script, check=False)
     assert done.returncode == 3
     report = json.loads(done.stdout)["report"]
     assert [failure["path"] for failure in report["failures"]] == [str(target.relative_to(sysroot.path))]
@@ -370,11 +371,15 @@ def test_symlinks_are_removed_and_not_followed(sysroot: Sysroot, checkout: Path)
     linked = checkout.with_name("0" * 64 + ".0")
     linked.symlink_to(outside)
     backing = sysroot.path / "ostree" / "deploy" / "os" / "backing"
+    # Libostree makes it since 2024.1.
+    backing.mkdir(exist_ok=True)
+    aside = backing.rename(backing.with_name("aside"))
     backing.symlink_to(outside)
     (outside / checkout.name).mkdir()
     done = attempt(sysroot)
     assert done.returncode == 1
     backing.unlink()
+    aside.rename(backing)
     assert attempt(sysroot).returncode == 0
     assert not checkout.exists()
     assert linked.is_symlink()
@@ -385,9 +390,10 @@ def test_the_backing_directory_goes_too(sysroot: Sysroot, checkout: Path) -> Non
     backing = sysroot.path / "ostree" / "deploy" / "os" / "backing"
     kept = backing / sysroot.deployment(newest(sysroot)).name
     for each in (backing / checkout.name, kept):
-        (each / "root-transient" / "upper").mkdir(parents=True)
+        (each / "root-transient" / "upper").mkdir(parents=True, exist_ok=True)
     assert attempt(sysroot).returncode == 0
-    assert list(backing.iterdir()) == [kept]
+    assert kept in backing.iterdir()
+    assert not (backing / checkout.name).exists()
     assert (kept / "root-transient" / "upper").is_dir()
 
 
@@ -546,7 +552,8 @@ def test_what_is_deployed_again_meanwhile_is_left_alone(sysroot: Sysroot) -> Non
     )
     with writable(deployed):
         fill_with_links(deployed / "usr" / "wide", 1000)
-    entry = sysroot.path / "boot" / "loader" / "entries" / "ostree-1-os.conf"
+    # Since libostree 2024.5 it does not name the stateroot.
+    (entry,) = sysroot.path.glob("boot/loader/entries/ostree-1*.conf")
     before = names_below(deployed)
     content = entry.read_text(encoding="utf-8")
     entry.unlink()
