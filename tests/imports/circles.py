@@ -39,8 +39,6 @@ KNOWN = [
         "sweep::objects",
     },
     {"sysroot::libostree", "sysroot::listing"},
-    {"view", "view::fold", "view::name", "view::usage", "view::why"},
-    {"sysroot", "sysroot::cleanup", "sysroot::leftovers", "sysroot::status"},
 ]
 
 # Literals and comments.
@@ -141,9 +139,9 @@ def _imported(module: Module, texts: dict[Module, str], exported: dict[Module, M
         for rest in used or [""]:
             yield _defining((*target, *rest.split("::")[1:]), texts, exported)
     for path in _PATH.findall(body):
-        target = _absolute(module, path)
-        if target is not None:
-            yield _defining(target, texts, exported)
+        named = _absolute(module, path)
+        if named is not None:
+            yield _defining(named, texts, exported)
 
 
 def _defining(path: Module, texts: dict[Module, str], exported: dict[Module, Module]) -> Module:
