@@ -25,6 +25,7 @@ use std::time::{Duration, Instant};
 use ostree_sweep::control::Phase;
 use ostree_sweep::effort::{Batch, Effort, Impact, Rests};
 use ostree_sweep::mark::retention::{Keep, Retention};
+use ostree_sweep::prune::Limits;
 use ostree_sweep::prune::{prune, PruneOptions};
 use ostree_sweep::pruned::{Item, Observer, Pruned};
 use ostree_sweep::repo::Repo;
@@ -81,7 +82,7 @@ fn run(
         retention: &Retention::refs(Keep::ALL),
         dry_run,
         effort,
-        max_freed: None,
+        limits: Limits::default(),
         deltas_of: None,
         observer,
         plan: None,

@@ -17,8 +17,10 @@ from typing import Any, Literal, Optional, TypedDict, Union, get_args, get_origi
 from typing_extensions import NotRequired, get_type_hints, is_typeddict
 
 from ostree_sweep import CleanupReport, Explanation, PrunePlan, PruneReport, StampNote, Usage
+from ostree_sweep.record import CleanupRecord  # noqa: TC001 - evaluated for their schemas
 from ostree_sweep.reports import DanglingRef, Failure  # noqa: TC001 - evaluated for their schemas
-from ostree_sweep.views import PolicyCheck, StoredObjects
+from ostree_sweep.running import Running  # noqa: TC001
+from ostree_sweep.views import PolicyCheck, StoredFiles, StoredObjects
 
 # Fields may be added to a version. One that is removed, or means something else, needs the next.
 VERSION = 1
@@ -212,6 +214,8 @@ class Status(TypedDict):
         strays: directories among the deployments that are none; they stay.
         stamp: the stamp; None: no cleanup is due.
         plan: the sysroot's plan; None: there is none.
+        running: the cleanup that is running; None: none is.
+        last_cleanup: how the last cleanup ended; None: it left no record.
         reclaimable: what a cleanup would free.
         dangling_refs: refs that keep nothing, for their commits are missing.
         unneeded_layers: container layers that no image and no deployment needs.
@@ -229,9 +233,51 @@ class Status(TypedDict):
     strays: list[str]
     stamp: Optional[Stamp]
     plan: Optional[Union[UsablePlan, UnusablePlan]]
+    running: Optional[Running]
+    last_cleanup: Optional[CleanupRecord]
     reclaimable: Union[StoredObjects, Unknown]
     dangling_refs: list[DanglingRef]
     unneeded_layers: UnneededLayers
+
+
+class Unreachable(TypedDict):
+    """What `prune` deletes.
+
+    Attributes:
+        objects: number of objects.
+        bytes: sum of their sizes (`st_size`), in bytes.
+    """
+
+    objects: int
+    bytes: int
+
+
+class RepositoryStatus(TypedDict):
+    """With `--repo`, the state of a repository.
+
+    Attributes:
+        repo: the repository.
+        lock_holders: who holds its lock, as far as the caller may see.
+        refs: number of refs.
+        total: all objects.
+        deltas: static deltas and their indexes; None: the process may not read them.
+        tmp: unfinished downloads and caches; None: the process may not read them.
+        unreachable: what `prune` deletes.
+        unreferenced: what `prune --refs-only` deletes.
+        unreferenced_commits: how many commits are among that.
+        free_bytes: what the file system has free for ordinary users, in bytes; None: not known.
+    """
+
+    repo: str
+    lock_holders: list[LockHolder]
+    refs: int
+    total: StoredObjects
+    deltas: Optional[StoredFiles]
+    tmp: Optional[StoredFiles]
+    unreachable: Union[Unreachable, Unknown]
+    unreferenced: StoredObjects
+    unreferenced_commits: int
+    free_bytes: Optional[int]
 
 
 class UnneededLayers(TypedDict):
@@ -281,7 +327,7 @@ OUTPUTS: dict[str, list[tuple[type, ...]]] = {
     "plan": [(PrunePlan, PlanTotals)],
     "apply": [(CleanupReport,), (PruneReport,)],
     "stamp": [(StampPath, StampNote), (StampPath,)],
-    "status": [(Status,)],
+    "status": [(Status,), (RepositoryStatus,)],
     "du": [(Place, Usage)],
     "why": [(Place, Explanation, Garbage)],
     "policy": [(Repo, PolicyCheck)],

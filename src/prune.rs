@@ -33,6 +33,7 @@ use crate::repo::waiters::Waiters;
 use crate::repo::Repo;
 use crate::report::PruneReport;
 use crate::sweep::objects::{Context, Gone, Notice, Pass};
+pub use crate::sweep::Limits;
 use crate::sweep::{caches, commits, leftovers};
 use crate::workers::contain_panic;
 
@@ -46,8 +47,6 @@ const GLANCE: Duration = Duration::from_millis(10);
 /// How often in a row the lock is given back for that. Then all is read under it, or others who write without a pause
 /// could keep us from deleting.
 const GIVEN_BACK: u32 = 8;
-
-const EXHAUSTED: &str = "as much was freed as was asked for";
 
 /// A plan to delete by.
 #[derive(Clone, Copy)]
@@ -67,8 +66,8 @@ pub struct PruneOptions<'a> {
     pub dry_run: bool,
     /// How to go about it.
     pub effort: Effort,
-    /// Stop after this many bytes were freed, at an object's end. Not for a dry run, which has no order to stop in.
-    pub max_freed: Option<u64>,
+    /// When to stop. A dry run, which has no order to stop in, only tells that a real one would.
+    pub limits: Limits,
     /// Remove all static deltas that lead to this commit, even if it stays.
     pub deltas_of: Option<Checksum>,
     /// Told everything that is pruned, or would be.
@@ -124,15 +123,24 @@ pub fn prune(repo: &Repo, options: &PruneOptions, control: &Control) -> Result<P
     prune_within(repo, &mut Alone, options, control)
 }
 
-/// Gets a repository ready for a prune that deletes `commit`: from now on deleted commits leave tombstones.
+/// Gets a repository ready for a prune that deletes `commit`: from now on deleted commits leave tombstones. For a dry run
+/// nothing is changed.
 ///
 /// Fails, before anything is changed, if the commit is not there or a ref leads to it.
-pub fn announce_deletion(repo: Repo, retention: &Retention, control: &Control) -> Result<Repo> {
+pub fn announce_deletion(
+    repo: Repo,
+    retention: &Retention,
+    dry_run: bool,
+    control: &Control,
+) -> Result<Repo> {
     let Some(commit) = retention.deleted else { return Ok(repo) };
     retention.check_deleted(&list(&repo, control)?)?;
     let object = ObjectName::new(commit, ObjectType::Commit);
     if !repo.has(object)? {
         return Err(Error::Refused(format!("Deleting object {object}: No such file or directory")));
+    }
+    if dry_run {
+        return Ok(repo);
     }
     repo.with_tombstones()
 }
@@ -145,7 +153,7 @@ pub(crate) fn prune_within(
     control: &Control,
 ) -> Result<PruneReport> {
     let start = Instant::now();
-    let PruneOptions { retention, dry_run, effort, max_freed, deltas_of, observer, plan } = *options;
+    let PruneOptions { retention, dry_run, effort, limits, deltas_of, observer, plan } = *options;
     if let Some(PlanUse { plan, .. }) = plan {
         plan.check_repo(repo)?;
     }
@@ -170,7 +178,7 @@ pub(crate) fn prune_within(
         control,
         crew,
         dry_run,
-        max_freed,
+        limits,
         deltas_of,
         observer: observer.is_some().then_some(&notify as Notice),
         plan: plan.map(|plan| plan.plan),
@@ -225,6 +233,10 @@ pub(crate) fn prune_within(
             break Err(Error::LockTimeout { path, waited_s: waited.as_secs_f64() });
         }
     };
+    if dry_run {
+        let foretold = limits.foretell(repo, report.bytes_freed()).map(Into::into);
+        report.unfinished = report.unfinished.or(foretold);
+    }
     report.locks = control.lock_times();
     report.duration = start.elapsed();
     match result {
@@ -546,9 +558,9 @@ impl Run<'_> {
             }
             Stage::Barrier(sweep) => Stage::Marks(sweep),
             Stage::Marks(sweep) if self.commit_only || self.context.is_exhausted() => {
-                if self.context.is_exhausted() {
+                if let Some(reason) = self.context.exhausted() {
                     // There may be garbage commits left, which need what they reach.
-                    self.report.unfinished = Some(EXHAUSTED.into());
+                    self.report.unfinished = Some(reason.into());
                 }
                 self.report.merge(sweep.report);
                 // Those deleted are counted already.
@@ -563,7 +575,7 @@ impl Run<'_> {
             }
             Stage::Trees(pass) | Stage::Files(pass) if self.context.is_exhausted() => {
                 self.report.merge(pass.finish().0);
-                self.report.unfinished = Some(EXHAUSTED.into());
+                self.report.unfinished = self.context.exhausted().map(Into::into);
                 Stage::Deltas(None)
             }
             Stage::Trees(pass) if pass.remaining() == 0 => {

@@ -7,6 +7,7 @@ from typing import Literal, TypedDict, final
 from typing_extensions import TypeAlias
 
 __all__ = [
+    "VERSION",
     "Plan",
     "apply",
     "check_policy",
@@ -20,6 +21,8 @@ __all__ = [
     "usage",
     "why",
 ]
+
+VERSION: str
 
 _Phase: TypeAlias = Literal["lock", "paused", "deployments", "roots", "crawl", "sweep", "done"]
 _StrPath: TypeAlias = str | PathLike[str]
@@ -217,6 +220,7 @@ def apply(
     *,
     plan: Plan,
     max_freed: int | None,
+    free_until: int | None,
     dry_run: bool,
     effort: _Effort,
     callbacks: _Callbacks,
@@ -228,6 +232,7 @@ def prune(
     delete_commit: str | None,
     deltas_of: str | None,
     max_freed: int | None,
+    free_until: int | None,
     dry_run: bool,
     effort: _Effort,
     callbacks: _Callbacks,
@@ -240,6 +245,7 @@ def cleanup(
     own_plans: list[str],
     container_layers: bool,
     max_freed: int | None,
+    free_until: int | None,
     dry_run: bool,
     effort: _Effort,
     callbacks: _Callbacks,

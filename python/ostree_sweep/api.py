@@ -9,7 +9,7 @@ import os
 from collections.abc import Collection, Mapping
 from functools import partial
 
-from . import checks, log
+from . import checks, disk, log
 from .cancellation import Cancellable
 from .described import described
 from .errors import StalePlanError
@@ -24,8 +24,10 @@ from .hints import (
     StrPath,
     Union,
 )
+from .places import physical_root
 from .plans import PlanPlaces, PrunePlan, prune_plan
 from .progress import Progress
+from .record import recorded
 from .reports import (
     CleanupReport,
     Failure,
@@ -56,6 +58,7 @@ def auto_cleanup(
     stamp: Optional[StrPath] = None,
     container_layers: bool = False,
     max_freed: Optional[int] = None,
+    free_until: Optional[Union[int, str]] = None,
     dry_run: bool = False,
     impact: Impact = "idle",
     jobs: Optional[int] = None,
@@ -79,7 +82,10 @@ def auto_cleanup(
         container_layers: also drop the refs of container layers (`ostree/container/blob/…`) that no image
             and no deployment needs, before the repository is pruned; those written within the last hour
             stay, as a pull may be under way.
-        max_freed: stop when this many bytes are freed from the repository. Not for dry runs.
+        max_freed: stop when this many bytes are freed from the repository. A dry run only says whether it
+            would stop a real one.
+        free_until: stop when the repository's file system has this many bytes free for ordinary users, or
+            as text this share of it, as "15%".
         dry_run: delete nothing, take no exclusive lock, and report what would be done.
         items: called with each item that goes, or would go, from the repository, and why.
         impact, jobs, unlinks_per_s, time_budget_s, lock_timeout_s, lock_slice_s, cancellable, progress: see
@@ -91,7 +97,7 @@ def auto_cleanup(
     """
     effort = effort_of(impact, jobs, unlinks_per_s, time_budget_s, lock_timeout_s, lock_slice_s)
     checks.callbacks(cancellable, progress, items)
-    _check_bounds(max_freed, dry_run)
+    _check_bounds(max_freed, free_until, dry_run)
     if _stamp(sysroot, stamp).read() is None:
         if progress is not None:
             progress(Progress("done", 0, 0, 0))
@@ -106,6 +112,7 @@ def auto_cleanup(
         container_layers=container_layers,
         stamp=stamp,
         max_freed=max_freed,
+        free_until=free_until,
         dry_run=dry_run,
         effort=effort,
         items=items,
@@ -121,6 +128,7 @@ def cleanup(
     stamp: Optional[StrPath] = None,
     container_layers: bool = False,
     max_freed: Optional[int] = None,
+    free_until: Optional[Union[int, str]] = None,
     dry_run: bool = False,
     impact: Impact = "balanced",
     jobs: Optional[int] = None,
@@ -142,7 +150,10 @@ def cleanup(
         container_layers: also drop the refs of container layers (`ostree/container/blob/…`) that no image
             and no deployment needs, before the repository is pruned; those written within the last hour
             stay, as a pull may be under way.
-        max_freed: stop when this many bytes are freed from the repository. Not for dry runs.
+        max_freed: stop when this many bytes are freed from the repository. A dry run only says whether it
+            would stop a real one.
+        free_until: stop when the repository's file system has this many bytes free for ordinary users, or
+            as text this share of it, as "15%".
         dry_run: delete nothing, take no exclusive lock, and report what would be done.
         items: called with each item that goes, or would go, from the repository, and why.
         impact, jobs, unlinks_per_s, time_budget_s, lock_timeout_s, lock_slice_s, cancellable, progress: see
@@ -154,7 +165,7 @@ def cleanup(
     """
     effort = effort_of(impact, jobs, unlinks_per_s, time_budget_s, lock_timeout_s, lock_slice_s)
     checks.callbacks(cancellable, progress, items)
-    _check_bounds(max_freed, dry_run)
+    _check_bounds(max_freed, free_until, dry_run)
     return _clean_up(
         sysroot,
         None,
@@ -164,6 +175,7 @@ def cleanup(
         container_layers=container_layers,
         stamp=stamp,
         max_freed=max_freed,
+        free_until=free_until,
         dry_run=dry_run,
         effort=effort,
         items=items,
@@ -261,6 +273,7 @@ def apply(
     sysroot: Optional[StrPath] = None,
     stamp: Optional[StrPath] = None,
     max_freed: Optional[int] = None,
+    free_until: Optional[Union[int, str]] = None,
     dry_run: bool = False,
     impact: Impact = "balanced",
     jobs: Optional[int] = None,
@@ -281,7 +294,10 @@ def apply(
         plan: the plan, or the file that holds it.
         sysroot: where the plan's sysroot is now; None: where it was.
         stamp: the stamp's path; None: `.cleanup` in the physical root.
-        max_freed: stop when this many bytes are freed. Not for dry runs.
+        max_freed: stop when this many bytes are freed. A dry run only says whether it
+            would stop a real one.
+        free_until: stop when the repository's file system has this many bytes free for ordinary users, or
+            as text this share of it, as "15%".
         dry_run: delete nothing, take no exclusive lock, and report what would be done.
         impact, jobs, unlinks_per_s, time_budget_s, lock_timeout_s, lock_slice_s, cancellable, progress: see
             `work`.
@@ -294,7 +310,7 @@ def apply(
     """
     effort = effort_of(impact, jobs, unlinks_per_s, time_budget_s, lock_timeout_s, lock_slice_s)
     checks.callbacks(cancellable, progress)
-    _check_bounds(max_freed, dry_run)
+    _check_bounds(max_freed, free_until, dry_run)
     path = plan.path if isinstance(plan, PrunePlan) else checks.path("plan", plan)
     if path is None:
         raise ValueError("plan must be kept in a file: plan() was called with repo and without output")
@@ -315,6 +331,7 @@ def apply(
             container_layers=False,
             stamp=stamp,
             max_freed=max_freed,
+            free_until=free_until,
             dry_run=dry_run,
             effort=effort,
             cancellable=cancellable,
@@ -325,10 +342,11 @@ def apply(
         found.repo,
         plan=loaded,
         max_freed=max_freed,
+        free_until=disk.wanted(found.repo, free_until),
         dry_run=dry_run,
         effort=effort,
     )
-    return _logged(run(work, prune_report, cancellable, progress), found.repo)
+    return _logged(run(work, partial(prune_report, repo=found.repo), cancellable, progress), found.repo)
 
 
 @described
@@ -350,6 +368,7 @@ def prune(
     delete_commit: Optional[str] = None,
     static_deltas_only: bool = False,
     max_freed: Optional[int] = None,
+    free_until: Optional[Union[int, str]] = None,
     dry_run: bool = False,
     impact: Impact = "full",
     jobs: Optional[int] = None,
@@ -386,7 +405,10 @@ def prune(
         delete_commit: checksum of a commit to delete, which no ref may lead to; from then on the repository
             keeps tombstones of deleted commits.
         static_deltas_only: of `delete_commit`, delete only the static deltas that lead to it.
-        max_freed: stop when this many bytes are freed. Not for dry runs.
+        max_freed: stop when this many bytes are freed. A dry run only says whether it
+            would stop a real one.
+        free_until: stop when the repository's file system has this many bytes free for ordinary users, or
+            as text this share of it, as "15%".
         dry_run: delete nothing, take no exclusive lock, and report what would be done.
         items: called with each item that goes, or would go, and why.
         impact, jobs, unlinks_per_s, time_budget_s, lock_timeout_s, lock_slice_s, cancellable, progress: see
@@ -398,11 +420,9 @@ def prune(
     """
     effort = effort_of(impact, jobs, unlinks_per_s, time_budget_s, lock_timeout_s, lock_slice_s)
     checks.callbacks(cancellable, progress, items)
-    _check_bounds(max_freed, dry_run)
+    _check_bounds(max_freed, free_until, dry_run)
     checks.flag("static_deltas_only", static_deltas_only)
     checks.optional_text("delete_commit", delete_commit)
-    if delete_commit is not None and dry_run:
-        raise ValueError("delete_commit can't be combined with dry_run")
     if static_deltas_only and delete_commit is None:
         raise ValueError("static_deltas_only needs delete_commit")
     place = checks.path("repo", repo)
@@ -429,17 +449,17 @@ def prune(
         delete_commit=None if static_deltas_only else delete_commit,
         deltas_of=delete_commit if static_deltas_only else None,
         max_freed=max_freed,
+        free_until=disk.wanted(place, free_until),
         dry_run=dry_run,
         effort=effort,
     )
-    return _logged(run(work, prune_report, cancellable, progress, items), place)
+    return _logged(run(work, partial(prune_report, repo=place), cancellable, progress, items), place)
 
 
-def _check_bounds(max_freed: Optional[int], dry_run: bool) -> None:
+def _check_bounds(max_freed: Optional[int], free_until: Optional[Union[int, str]], dry_run: bool) -> None:
     checks.optional_whole("max_freed", max_freed, 0, 2**64 - 1)
+    disk.check("free_until", free_until)
     checks.flag("dry_run", dry_run)
-    if max_freed is not None and dry_run:
-        raise ValueError("max_freed can't be combined with dry_run")
 
 
 def _stamp(sysroot: StrPath, path: Optional[StrPath]) -> CleanupStamp:
@@ -471,6 +491,7 @@ def _clean_up(
     container_layers: bool,
     stamp: Optional[StrPath],
     max_freed: Optional[int],
+    free_until: Optional[Union[int, str]],
     dry_run: bool,
     effort: Effort,
     items: Optional[ItemCallback] = None,
@@ -483,28 +504,32 @@ def _clean_up(
     stay: they may be for what there is to do once it's finalized.
     """
     requested, places = _stamp(sysroot, stamp), PlanPlaces(sysroot)
-    found = requested.read()
+    found, repo = requested.read(), os.path.join(physical_root(sysroot), "ostree/repo")
     from . import core
 
-    # A crawl removes the plan before it deletes; only a complete one may put it back.
-    kept = _own_plan(places)[0] if known and not dry_run and _has_staged(sysroot) else None
-    work = partial(
-        core.cleanup,
-        sysroot,
-        plan=plan,
-        must_cover=must_cover,
-        # One that can't be read misleads nobody.
-        own_plans=list(places.paths) if plan_refused is None else [],
-        container_layers=container_layers,
-        max_freed=max_freed,
-        dry_run=dry_run,
-        effort=effort,
-    )
-    report = run(work, cleanup_report, cancellable, progress, items)
-    report = replace(report, plan_refused=plan_refused or report.plan_refused)
-    if dry_run and found is not None and not (report.failures or report.unfinished):
-        report = replace(report, stamp_removed=True)
-    if not (dry_run or report.failures or report.unfinished):
+    def work(progress: Optional[ProgressCallback]) -> CleanupReport:
+        # A crawl removes the plan before it deletes; only a complete one may put it back.
+        kept = _own_plan(places)[0] if known and not dry_run and _has_staged(sysroot) else None
+        call = partial(
+            core.cleanup,
+            sysroot,
+            plan=plan,
+            must_cover=must_cover,
+            # One that can't be read misleads nobody.
+            own_plans=list(places.paths) if plan_refused is None else [],
+            container_layers=container_layers,
+            max_freed=max_freed,
+            free_until=disk.wanted(repo, free_until),
+            dry_run=dry_run,
+            effort=effort,
+        )
+        report = run(call, partial(cleanup_report, repo=repo), cancellable, progress, items)
+        report = replace(report, plan_refused=plan_refused or report.plan_refused)
+        if report.failures or report.unfinished:
+            return _logged(report, sysroot)
+        if dry_run:
+            report = replace(report, stamp_removed=found is not None)
+            return _logged(report, sysroot)
         if known and _has_staged(sysroot):
             if kept is not None and places.find() is None:
                 places.write(kept)
@@ -513,7 +538,9 @@ def _clean_up(
             report = replace(report, warnings=(*report.warnings, *failed))
         if found is not None:
             report = _remove_stamp(report, requested, found)
-    return _logged(report, sysroot)
+        return _logged(report, sysroot)
+
+    return work(progress) if dry_run else recorded(sysroot, progress, work)
 
 
 def _logged(report: _Report, path: StrPath) -> _Report:

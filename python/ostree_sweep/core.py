@@ -5,6 +5,7 @@ which names the package to install.
 """
 
 from ._core import (
+    VERSION,
     Plan,
     apply,
     check_policy,
@@ -20,6 +21,7 @@ from ._core import (
 )
 
 __all__ = [
+    "VERSION",
     "Plan",
     "apply",
     "check_policy",

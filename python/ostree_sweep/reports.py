@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from .disk import free_bytes
 from .frozen import Data, FrozenDict, dataclass
-from .hints import TYPE_CHECKING, Optional
+from .hints import TYPE_CHECKING, Optional, StrPath
 
 if TYPE_CHECKING:
     from typing import Any
@@ -110,6 +111,8 @@ class PruneReport(Data):
         shared_lock_longest_s, shared_lock_total_s: the same of the repository's shared lock.
         sysroot_lock_longest_s, sysroot_lock_total_s: the same of the sysroot's lock.
         duration_s: duration of the run, in seconds.
+        free_bytes: what the repository's file system has free for ordinary users after the run, in bytes;
+            None: that can't be told, or the run was a dry one.
     """
 
     dry_run: bool
@@ -133,6 +136,7 @@ class PruneReport(Data):
     sysroot_lock_longest_s: float
     sysroot_lock_total_s: float
     duration_s: float
+    free_bytes: Optional[int]
 
 
 @dataclass(frozen=True)
@@ -158,15 +162,16 @@ class CleanupReport(PruneReport):
 _OF_SYSROOTS = ("deployments_removed", "container_layers_removed")
 
 
-def prune_report(raw: _PruneReport) -> PruneReport:
-    """The core's report of a prune."""
-    return PruneReport(**_fields(raw))
+def prune_report(raw: _PruneReport, repo: StrPath) -> PruneReport:
+    """The core's report of a prune of a repository."""
+    return PruneReport(**_fields(raw), free_bytes=_free(raw, repo))
 
 
-def cleanup_report(raw: _PruneReport) -> CleanupReport:
-    """The core's report of a cleanup; the stamp is still there."""
+def cleanup_report(raw: _PruneReport, repo: StrPath) -> CleanupReport:
+    """The core's report of a cleanup of a repository's sysroot; the stamp is still there."""
     return CleanupReport(
         **_fields(raw),
+        free_bytes=_free(raw, repo),
         deployments_removed=tuple(raw["deployments_removed"]),
         container_layers_removed=tuple(raw["container_layers_removed"]),
         ran=True,
@@ -198,11 +203,16 @@ def not_needed() -> CleanupReport:
         sysroot_lock_longest_s=0.0,
         sysroot_lock_total_s=0.0,
         duration_s=0.0,
+        free_bytes=None,
         deployments_removed=(),
         container_layers_removed=(),
         ran=False,
         stamp_removed=False,
     )
+
+
+def _free(raw: _PruneReport, repo: StrPath) -> Optional[int]:
+    return None if raw["dry_run"] else free_bytes(repo)
 
 
 def _fields(raw: _PruneReport) -> dict[str, Any]:

@@ -137,7 +137,7 @@ class CleanupStamp:
         Raises:
             OSError: the stamp can't be written.
         """
-        note = StampNote(_VERSION, _boot_id(), _now(), tuple(deployed))
+        note = StampNote(_VERSION, boot_id(), utc(time.time()), tuple(deployed))
         import json
 
         line = json.dumps(to_dict(note)) + "\n"
@@ -305,7 +305,8 @@ def _parse(data: Any) -> Optional[StampNote]:  # noqa: ANN401 - JSON can be anyt
     return StampNote(version, boot_id, when, tuple(deployed)) if ours else None
 
 
-def _boot_id() -> Optional[str]:
+def boot_id() -> Optional[str]:
+    """The kernel's name for this boot; None where it can't be read."""
     try:
         with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
             return file.read().strip()
@@ -313,5 +314,6 @@ def _boot_id() -> Optional[str]:
         return None
 
 
-def _now() -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+def utc(seconds: float) -> str:
+    """A time in seconds since 1970, as we write it."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))

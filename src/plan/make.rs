@@ -20,6 +20,7 @@ use crate::prune::{confirm_shared, Alone};
 use crate::repo::object::{Checksum, ObjectName, ObjectType};
 use crate::repo::{variant, Repo};
 use crate::sweep::objects::{Context, Gone, Pass};
+use crate::sweep::Limits;
 use crate::workers::Crew;
 
 /// How a plan is made.
@@ -140,7 +141,7 @@ fn collect(
         control,
         crew,
         dry_run: true,
-        max_freed: None,
+        limits: Limits::default(),
         deltas_of: None,
         observer: Some(&note),
         plan: None,

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::*;
 use crate::effort::Impact;
 use crate::mark::retention::Keep;
+use crate::sweep::Limits;
 use crate::test_repo::TestRepo;
 
 const NOBODY: (usize, Vec<Start>) = (0, Vec::new());
@@ -59,7 +60,7 @@ fn run(
         retention,
         dry_run,
         effort: Effort { lock_timeout, lock_slice: Duration::from_millis(1), ..Effort::new(Impact::Full) },
-        max_freed: None,
+        limits: Limits::default(),
         deltas_of: None,
         observer: None,
         plan: None,

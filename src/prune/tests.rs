@@ -8,6 +8,7 @@ use crate::mark::retention::Keep;
 use crate::plan::{plan, PlanOptions};
 use crate::repo::config::{LockTimeout, Mode};
 use crate::repo::lock::LockState;
+use crate::sweep::Limits;
 use crate::test_repo::{Damage, Dice, TestRepo};
 
 fn effort(jobs: usize) -> Effort {
@@ -20,7 +21,7 @@ fn options(retention: &Retention, jobs: usize) -> PruneOptions<'_> {
         retention,
         dry_run: false,
         effort: effort(jobs),
-        max_freed: None,
+        limits: Limits::default(),
         deltas_of: None,
         observer: None,
         plan: None,
@@ -285,7 +286,10 @@ fn a_limit_of_bytes_is_reached_when_it_is_met() {
         files.drop_ref("dropped");
         let retention = tips();
         let size = files.file_of(ObjectName::new(garbage, ObjectType::Commit)).metadata().unwrap().len();
-        let options = PruneOptions { max_freed: Some(size + more), ..options(&retention, 1) };
+        let options = PruneOptions {
+            limits: Limits { max_freed: Some(size + more), free_until: None },
+            ..options(&retention, 1)
+        };
         let report = prune(&files.open(), &options, &Control::new()).unwrap();
         assert_eq!(report.objects_pruned(), expected);
         assert!(report.unfinished.is_some());

@@ -20,14 +20,20 @@ mod _core {
     use super::reports::{PlanDict, PolicyCheckDict, PruneDict, StatusDict, UsageDict, WhyDict};
     use super::supervise::{supervise, Callbacks};
     use crate::control::Control;
+    use crate::error::Error;
     use crate::mark::retention::{Keep, Policy, RefOptions, Retention};
     use crate::plan::PlanOptions;
     use crate::prune::{announce_deletion, PlanUse, PruneOptions};
     use crate::pruned::Observer;
+    use crate::repo::abbreviation::Abbreviation;
     use crate::repo::object::Checksum;
     use crate::repo::Repo;
+    use crate::sweep::Limits;
     use crate::sysroot::{CleanupOptions, Place};
     use crate::view::ViewOptions;
+
+    #[pymodule_export]
+    const VERSION: &str = env!("CARGO_PKG_VERSION");
 
     /// How much to keep of a history: `(depth, since)`, the depth -1 for all, the time in seconds since 1970.
     type KeepTuple = (i64, Option<u64>);
@@ -63,7 +69,7 @@ mod _core {
 
     #[pyfunction]
     #[pyo3(signature = (
-        repo, *, retention, delete_commit, deltas_of, max_freed, dry_run, effort, callbacks
+        repo, *, retention, delete_commit, deltas_of, max_freed, free_until, dry_run, effort, callbacks
     ))]
     #[allow(clippy::too_many_arguments)]
     fn prune(
@@ -73,24 +79,30 @@ mod _core {
         delete_commit: Option<String>,
         deltas_of: Option<String>,
         max_freed: Option<u64>,
+        free_until: Option<u64>,
         dry_run: bool,
         effort: EffortDict,
         callbacks: Callbacks,
     ) -> PyResult<PruneDict> {
-        let deleted = delete_commit.as_deref().map(parse_checksum).transpose()?;
-        let retention = Retention { deleted, ..retention.parse()? };
-        let deltas_of = deltas_of.as_deref().map(parse_checksum).transpose()?;
+        let deleted = delete_commit.as_deref().map(parse_commit).transpose()?;
+        let deltas_of = deltas_of.as_deref().map(parse_commit).transpose()?;
+        let (retention, protected) = retention.parse()?;
         let report = supervise(py, &callbacks, &effort.parse()?, |effort, control, observer| {
+            let repo = Repo::open(&repo)?;
+            let commit_of = |named: Option<Abbreviation>| named.map(|named| named.commit(&repo)).transpose();
+            let deltas_of = commit_of(deltas_of)?;
+            let deleted = commit_of(deleted)?;
+            let retention = Retention { deleted, protected: commits(&protected, &repo)?, ..retention };
             let options = PruneOptions {
                 retention: &retention,
                 dry_run,
                 effort,
-                max_freed,
+                limits: Limits { max_freed, free_until },
                 deltas_of,
                 observer,
                 plan: None,
             };
-            let repo = announce_deletion(Repo::open(&repo)?, &retention, control)?;
+            let repo = announce_deletion(repo, &retention, dry_run, control)?;
             crate::sysroot::prune(&repo, &options, control)
         })?;
         Ok(report.into())
@@ -105,10 +117,12 @@ mod _core {
         effort: EffortDict,
         callbacks: Callbacks,
     ) -> PyResult<Plan> {
-        let retention = retention.parse()?;
+        let (retention, protected) = retention.parse()?;
         let work = |effort, control: &Control, _: Option<Observer>| {
+            let repo = Repo::open(&repo)?;
+            let retention = Retention { protected: commits(&protected, &repo)?, ..retention };
             let options = PlanOptions { retention: &retention, effort };
-            crate::sysroot::plan_repo(&Repo::open(&repo)?, &options, control)
+            crate::sysroot::plan_repo(&repo, &options, control)
         };
         supervise(py, &callbacks, &effort.parse()?, work).map(Plan)
     }
@@ -159,13 +173,14 @@ mod _core {
     }
 
     #[pyfunction]
-    #[pyo3(signature = (repo, *, plan, max_freed, dry_run, effort, callbacks))]
+    #[pyo3(signature = (repo, *, plan, max_freed, free_until, dry_run, effort, callbacks))]
     #[allow(clippy::too_many_arguments)]
     fn apply(
         py: Python,
         repo: PathBuf,
         plan: Bound<Plan>,
         max_freed: Option<u64>,
+        free_until: Option<u64>,
         dry_run: bool,
         effort: EffortDict,
         callbacks: Callbacks,
@@ -176,7 +191,7 @@ mod _core {
                 retention: &Retention::default(),
                 dry_run,
                 effort,
-                max_freed,
+                limits: Limits { max_freed, free_until },
                 deltas_of: None,
                 observer: None,
                 plan: Some(plan),
@@ -198,7 +213,7 @@ mod _core {
     }
 
     #[pyfunction]
-    #[pyo3(signature = (sysroot, *, plan, must_cover, own_plans, container_layers, max_freed, dry_run, effort, callbacks))]
+    #[pyo3(signature = (sysroot, *, plan, must_cover, own_plans, container_layers, max_freed, free_until, dry_run, effort, callbacks))]
     #[allow(clippy::too_many_arguments)]
     fn cleanup(
         py: Python,
@@ -208,6 +223,7 @@ mod _core {
         own_plans: Vec<PathBuf>,
         container_layers: bool,
         max_freed: Option<u64>,
+        free_until: Option<u64>,
         dry_run: bool,
         effort: EffortDict,
         callbacks: Callbacks,
@@ -215,8 +231,9 @@ mod _core {
         let plan = plan.as_ref().map(|plan| PlanUse { plan: &plan.get().0, must_cover });
         let report = supervise(py, &callbacks, &effort.parse()?, |effort, control, observer| {
             let own_plans = &own_plans;
+            let limits = Limits { max_freed, free_until };
             let options =
-                CleanupOptions { dry_run, effort, max_freed, observer, container_layers, plan, own_plans };
+                CleanupOptions { dry_run, effort, limits, observer, container_layers, plan, own_plans };
             crate::sysroot::cleanup(&sysroot, &options, control)
         })?;
         Ok(report.into())
@@ -283,7 +300,7 @@ mod _core {
         effort: EffortDict,
         callbacks: Callbacks,
     ) -> PyResult<PolicyCheckDict> {
-        let retention = retention.parse()?;
+        let (retention, _) = retention.parse()?;
         let work = |effort, control: &Control, _: Option<Observer>| {
             crate::sysroot::check_policy(&repo, &retention, effort, control)
         };
@@ -296,7 +313,8 @@ mod _core {
     }
 
     impl RetentionDict {
-        fn parse(self) -> PyResult<Retention> {
+        /// What to keep, but for the commits that are protected: which these are only the repository knows.
+        fn parse(self) -> PyResult<(Retention, Vec<Abbreviation>)> {
             let depths = self.retain_branch_depth.into_iter();
             let policy = self.policy.map(|(rules, default)| {
                 let rules =
@@ -318,14 +336,14 @@ mod _core {
                 strict: self.strict,
                 policy: policy.transpose()?,
             };
-            let protected = self.protected.iter().map(|commit| parse_checksum(commit));
-            Ok(Retention {
+            let protected = self.protected.iter().map(|commit| parse_commit(commit));
+            let retention = Retention {
                 commit_only: self.commit_only,
-                protected: protected.collect::<PyResult<_>>()?,
                 unreferenced_since: self.unreferenced_since,
                 ignore_missing_commits: self.ignore_missing_commits,
                 ..options.retention()
-            })
+            };
+            Ok((retention, protected.collect::<PyResult<_>>()?))
         }
     }
 
@@ -344,8 +362,12 @@ mod _core {
         Ok(parse_keep((depth, None))?.depth)
     }
 
-    fn parse_checksum(text: &str) -> PyResult<Checksum> {
-        Checksum::from_hex(text.as_bytes())
-            .ok_or_else(|| PyValueError::new_err(format!("'{text}' is not the checksum of a commit")))
+    fn parse_commit(text: &str) -> PyResult<Abbreviation> {
+        let invalid = || format!("'{text}' is not the checksum of a commit, nor the beginning of one");
+        Abbreviation::parse(text).ok_or_else(|| PyValueError::new_err(invalid()))
+    }
+
+    fn commits(named: &[Abbreviation], repo: &Repo) -> Result<Vec<Checksum>, Error> {
+        named.iter().map(|named| named.commit(repo)).collect()
     }
 }

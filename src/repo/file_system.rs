@@ -2,7 +2,7 @@
 
 use std::os::fd::AsFd;
 
-use rustix::fs::fstatfs;
+use rustix::fs::{fstatfs, fstatvfs};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FileSystem {
@@ -23,4 +23,10 @@ impl FileSystem {
             _ => Self::Other,
         }
     }
+}
+
+/// What the file system of `directory` has free for ordinary users, in bytes; None where that can't be told.
+pub(crate) fn free_bytes(directory: impl AsFd) -> Option<u64> {
+    let stat = fstatvfs(directory).ok()?;
+    Some(stat.f_bavail.saturating_mul(stat.f_frsize))
 }

@@ -1,5 +1,6 @@
 //! The repository on disk, read through directory descriptors.
 
+pub mod abbreviation;
 pub mod config;
 pub mod delta;
 pub(crate) mod directory;

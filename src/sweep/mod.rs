@@ -8,6 +8,7 @@ pub(crate) mod caches;
 pub(crate) mod checkout;
 pub(crate) mod commits;
 pub(crate) mod leftovers;
+mod limits;
 pub(crate) mod objects;
 mod order;
 mod tombstone;
@@ -19,6 +20,7 @@ use rustix::fs::{statx, syncfs, AtFlags, Statx, StatxFlags};
 use rustix::io::Errno;
 
 use self::checkout::unlink_protected;
+pub use self::limits::Limits;
 use self::objects::Context;
 use crate::plan::Identity;
 use crate::repo::directory::Directory;

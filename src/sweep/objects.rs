@@ -14,7 +14,7 @@ use std::time::Instant;
 
 use super::order::{is_plenty, Gathered, Order, Portion};
 use super::verdict::{verdict, Verdict};
-use super::{caches, remove, Removal, Seen};
+use super::{caches, remove, Limits, Removal, Seen};
 use crate::control::Control;
 use crate::error::Result;
 use crate::mark::live_set::LiveSet;
@@ -43,8 +43,7 @@ pub(crate) struct Context<'a> {
     pub control: &'a Control,
     pub crew: Crew<'a>,
     pub dry_run: bool,
-    /// Stop after this many bytes were freed.
-    pub max_freed: Option<u64>,
+    pub limits: Limits,
     /// Static deltas that lead to this commit go in any case.
     pub deltas_of: Option<Checksum>,
     pub observer: Option<Notice<'a>>,
@@ -55,9 +54,17 @@ pub(crate) struct Context<'a> {
 }
 
 impl Context<'_> {
-    /// Whether as much was freed as was asked for.
+    /// Why this run has freed enough; None if it has not, and for a dry run, which has no order to stop in.
+    pub fn exhausted(&self) -> Option<&'static str> {
+        if self.dry_run {
+            return None;
+        }
+        self.limits.reached(self.repo, self.control)
+    }
+
+    /// Whether this run has freed enough.
     pub fn is_exhausted(&self) -> bool {
-        self.max_freed.is_some_and(|limit| self.control.snapshot().bytes_freed >= limit)
+        self.exhausted().is_some()
     }
 }
 

@@ -20,6 +20,7 @@ use crate::repo::config::LockTimeout;
 use crate::repo::lock::{poll, Attempt, LockKind};
 use crate::repo::Repo;
 use crate::report::{Failure, PruneReport};
+use crate::sweep::Limits;
 use crate::workers::contain_panic;
 
 /// How a cleanup is run.
@@ -29,8 +30,8 @@ pub struct CleanupOptions<'a> {
     pub dry_run: bool,
     /// How to go about it.
     pub effort: Effort,
-    /// Stop after this many bytes were freed.
-    pub max_freed: Option<u64>,
+    /// When to stop the prune of the repository.
+    pub limits: Limits,
     /// Told everything that is pruned from the repository, or would be.
     pub observer: Option<Observer<'a>>,
     /// Drop the refs of container layers that no image and no deployment needs, before the repository is pruned.
@@ -258,12 +259,12 @@ fn still_full() -> PruneReport {
 
 /// Prunes the repository: by the plan, if there is one that will do.
 fn prune(owner: &mut Owner, repo: &Repo, options: &CleanupOptions, control: &Control) -> Result<PruneReport> {
-    let CleanupOptions { dry_run, effort, max_freed, observer, plan, own_plans, .. } = *options;
+    let CleanupOptions { dry_run, effort, limits, observer, plan, own_plans, .. } = *options;
     let options = PruneOptions {
         retention: &Retention::of_sysroot(),
         dry_run,
         effort,
-        max_freed,
+        limits,
         deltas_of: None,
         observer,
         plan,

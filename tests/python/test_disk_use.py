@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import TYPE_CHECKING
 
 import ostree_sweep
-from support.repositories import Commit, Delete, Delta, Description, Directory, File, build
-from support.sysroots import COMMAND, output
+from support.repositories import Commit, Delete, Delta, Description, Directory, File, build, listing
+from support.sysroots import COMMAND, locked, output
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -88,3 +89,39 @@ def test_du_says_which_garbage_prune_keeps(tmp_path: Path) -> None:
     )
     assert ostree_sweep.usage(repo).unreferenced_commits == 0
     assert "refs-only" not in output(COMMAND, "du", f"--repo={repo}")
+
+
+def test_status_of_a_repository(tmp_path: Path) -> None:
+    steps = (
+        Commit("main", Directory((("a", File("1")),))),
+        Commit("os/test", Directory((("b", File("2")),))),
+        Delete(1),
+    )
+    repo = build(Description(steps), tmp_path / "repo", "archive").path
+    before = listing(repo)
+    told = json.loads(output(COMMAND, "status", f"--repo={repo}", "--json"))
+    lines = output(COMMAND, "status", f"--repo={repo}").splitlines()
+    assert listing(repo) == before
+    used = ostree_sweep.usage(repo)
+    assert (told["refs"], told["unreferenced_commits"], told["unreachable"]["objects"]) == (1, 1, 0)
+    assert told["unreferenced"]["objects"] == used.garbage.objects > 0
+    assert told["total"]["disk_bytes"] == used.total.disk_bytes
+    assert "Refs:            1" in lines
+    assert "Unreachable:     0 objects: 'prune' deletes them" in lines
+
+    with locked(repo / ".lock"):
+        told = json.loads(output(COMMAND, "status", f"--repo={repo}", "--json"))
+    assert [holder["pid"] for holder in told["lock_holders"]] == [os.getpid()]
+    assert "still locked" in told["unreachable"]["error"]
+
+
+def test_a_plan_names_no_thousand_commits(tmp_path: Path) -> None:
+    steps = tuple(Commit("main", Directory((("a", File(str(number))),))) for number in range(13))
+    repo = build(Description(steps), tmp_path / "repo", "archive").path
+    command = (COMMAND, "plan", f"--repo={repo}", "--refs-only", "--depth=0")
+    told = [line for line in output(*command).splitlines() if line.startswith("Dropped: ")]
+    assert len(told) == 11
+    assert told[-1] == "Dropped: 2 more commits; --verbose shows all"
+    told = [line for line in output(*command, "--verbose").splitlines() if line.startswith("Dropped: ")]
+    assert len(told) == 12
+    assert len(json.loads(output(*command, "--json"))["dropped"]) == 12

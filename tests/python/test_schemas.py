@@ -115,6 +115,7 @@ def test_outputs_about_a_repository_follow_their_schemas(repo: Path, tmp_path: P
     follows("prune", "prune", at, "--refs-only", "--dry-run")
     follows("policy", "policy", at, f"--check={policy}")
     follows("du", "du", at)
+    follows("status", "status", at)
     assert follows("why", "why", "live", at)["is_garbage"] is False
     made = follows("plan", "plan", at, "--refs-only", f"--output={plan}", "--verbose")
     assert len(made["names"]) == made["objects"] == 3

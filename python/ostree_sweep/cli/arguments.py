@@ -129,9 +129,7 @@ def _prune(add: _Add) -> None:
         "--no-prune",
         "--dry-run",
         dest="dry_run",
-        action="spelled",
-        nargs=0,
-        default="",
+        action="store_true",
         help="only say what would be deleted",
     )
 
@@ -191,7 +189,11 @@ def _stamp(add: _Add) -> None:
 
 
 def _status(add: _Add) -> None:
-    status = add("status", "Show deployments, stamp, locks, and what a cleanup would free", add_own_sysroot)
+    status = add("status", "Show deployments, stamp, locks, and what a cleanup would free")
+    place = status.add_mutually_exclusive_group()
+    # No default, as above.
+    add_sysroot(place, default=None)
+    place.add_argument("--repo", metavar="PATH", help="show this repository instead")
     add_metrics(status, "what there is to do")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .. import api
+from .. import api, disk
 from ..errors import PartialCleanupError, StalePlanError
 from ..frozen import to_dict
 from ..hints import TYPE_CHECKING
@@ -52,24 +52,24 @@ def cleanup(options: argparse.Namespace, signals: WorkSignals) -> Result:
 def prune(options: argparse.Namespace, signals: WorkSignals) -> Result:
     """`ostree-sweep prune`."""
     # As `ostree` says it, by the names of its options.
-    if options.delete_commit is not None and options.dry_run:
-        raise ValueError(f"Cannot specify both --delete-commit and {options.dry_run}")
     if options.static_deltas_only and options.delete_commit is None:
         raise ValueError("--static-deltas-only requires --delete-commit")
+    repo = options.repo or default_repo()
+    was_full = disk.is_nearly_full(repo)
     with signals.progress(bar=not options.verbose) as progress:
         report = api.prune(
-            options.repo or default_repo(),
+            repo,
             **{**_retention(options, signals), "strict": options.strict},
             delete_commit=options.delete_commit,
             static_deltas_only=options.static_deltas_only,
-            dry_run=bool(options.dry_run),
+            dry_run=options.dry_run,
             items=item_printer(options),
             cancellable=signals.token,
             progress=progress,
             **_work_options(options),
         )
     show_details(report, options)
-    return report_result(report, commit_only=options.commit_only)
+    return report_result(report, commit_only=options.commit_only, tell_free=was_full)
 
 
 def plan(options: argparse.Namespace, signals: WorkSignals) -> Result:
@@ -88,12 +88,12 @@ def plan(options: argparse.Namespace, signals: WorkSignals) -> Result:
                 **_work_options(options),
             )
     lines = [
-        *(_dropped_line(dropped) for dropped in made.dropped),
+        *_dropped_lines(made.dropped, everything=options.verbose),
         f"Would delete: {made.objects} objects, freeing {size(made.bytes)}",
     ]
     data = made.to_dict()
     if made.path is None:
-        lines.append("Plan: kept nowhere; --output=FILE keeps it")
+        lines.append("Plan: not kept, so nothing can apply it; --output=FILE keeps it")
     else:
         lines.append(f"Plan: {made.path}")
         if options.verbose:
@@ -176,12 +176,16 @@ COMMANDS: dict[str, Callable[[argparse.Namespace, WorkSignals], Result]] = {
 }
 
 
+# Of a history's commits, what fits on a screen.
+_MOST_DROPPED = 10
+
 _WORK_OPTIONS = (
     "impact",
     "jobs",
     "unlinks_per_s",
     "time_budget_s",
     "max_freed",
+    "free_until",
     "lock_timeout_s",
     "lock_slice_s",
 )
@@ -190,10 +194,6 @@ _WORK_OPTIONS = (
 def _work_options(options: argparse.Namespace) -> dict[str, Any]:
     """What was given of the options that have their defaults in the package's calls."""
     given = vars(options)
-    if "max_freed" in given and options.dry_run:
-        # Where that has two names, the one that was typed.
-        dry_run = options.dry_run if isinstance(options.dry_run, str) else "--dry-run"
-        raise ValueError(f"Cannot specify both --max-freed and {dry_run}")
     return {name: given[name] for name in _WORK_OPTIONS if name in given}
 
 
@@ -235,6 +235,14 @@ def _is_pending(sysroot: str) -> bool:
     from .. import core
 
     return any(found["pending"] and not found["staged"] for found in core.status(sysroot)["deployments"])
+
+
+def _dropped_lines(dropped: tuple[Dropped, ...], *, everything: bool) -> list[str]:
+    shown = dropped if everything else dropped[:_MOST_DROPPED]
+    lines = [_dropped_line(each) for each in shown]
+    if len(shown) < len(dropped):
+        lines.append(f"Dropped: {len(dropped) - len(shown)} more commits; --verbose shows all")
+    return lines
 
 
 def _dropped_line(dropped: Dropped) -> str:

@@ -11,6 +11,7 @@ from .values import (
     default_sysroot,
     positive_seconds,
     size,
+    size_or_share,
     timeout,
 )
 
@@ -187,6 +188,12 @@ def add_bounds(parser: Parser) -> None:
         default=SUPPRESS,
         type=size,
         help="stop when SIZE is freed: bytes, or with K (1024 bytes), M, G or T",
+    )
+    parser.add_argument(
+        "--free-until",
+        metavar="SIZE|PERCENT",
+        type=size_or_share,
+        help="stop when so much of the file system is free for ordinary users: a size as above, or as 15%%",
     )
     parser.add_argument(
         "--max-unlinks",

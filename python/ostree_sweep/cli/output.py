@@ -53,8 +53,8 @@ class OutputError(Exception):
         self.nobody_reads: bool = error.errno == errno.EPIPE
 
 
-def report_result(report: PruneReport, *, commit_only: bool = False) -> Result:
-    """The outcome of a cleanup or a prune."""
+def report_result(report: PruneReport, *, commit_only: bool = False, tell_free: bool = False) -> Result:
+    """The outcome of a cleanup or a prune; with what is free, if asked for, after a cleanup or a stop."""
     lines = []
     if isinstance(report, CleanupReport):
         if not report.ran:
@@ -69,10 +69,16 @@ def report_result(report: PruneReport, *, commit_only: bool = False) -> Result:
             total = f"{total} counted so far" if report.objects_total else "unknown"
         lines.append(f"Total{kind} objects: {total}")
     lines.append(_freed(report, is_complete=_is_complete(report)))
+    if report.deltas_pruned:
+        verb = "Would delete" if report.dry_run else "Deleted"
+        lines.append(f"{verb} {report.deltas_pruned} static deltas")
     if report.plan_refused is not None:
         lines.append(f"The plan was not used: {report.plan_refused}")
     if report.unfinished is not None:
         lines.append(f"Something is left: {report.unfinished}")
+    tell_free |= isinstance(report, CleanupReport) or report.unfinished is not None
+    if tell_free and report.free_bytes is not None and not report.dry_run:
+        lines.append(f"Free now: {size(report.free_bytes)}")
     message_id = service.CLEANED_UP if isinstance(report, CleanupReport) else service.PRUNED
     return Result(lines, report.to_dict(), message_id)
 

@@ -20,7 +20,6 @@ class ArgumentParser(argparse.ArgumentParser):
 
     def __init__(self, **options: Any) -> None:  # noqa: ANN401 - as argparse has them
         super().__init__(allow_abbrev=False, **options)
-        self.register("action", "spelled", _Spelled)
 
     def add_argument(self, *names: Any, **how: Any) -> argparse.Action:  # noqa: ANN401 - as argparse has them
         """Defines an option; argparse knows its own `SUPPRESS` by identity."""
@@ -64,17 +63,3 @@ class Version(argparse.Action):
 
         print(f"ostree-sweep {version('ostree-sweep')}")
         parser.exit()
-
-
-class _Spelled(argparse.Action):
-    """Stores by which of its names an option was given, for messages."""
-
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,  # noqa: ARG002 - argparse passes all
-        namespace: argparse.Namespace,
-        values: object,  # noqa: ARG002
-        option_string: str | None = None,
-    ) -> None:
-        """Stores it."""
-        setattr(namespace, self.dest, option_string)

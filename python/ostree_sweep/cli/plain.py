@@ -44,12 +44,10 @@ class _Option:
         self.is_required: bool = how.get("required", not names[0].startswith("-") and how.get("nargs") != "?")
         self.group = group
 
-    def value(self, name: str, text: str, old: object) -> object:
+    def value(self, text: str, old: object) -> object:
         """What is stored for one more time that it is given."""
         if self.action == "store_true":
             return True
-        if self.action == "spelled":
-            return name
         try:
             value = self.convert(text)
         except Exception:
@@ -100,7 +98,7 @@ class PlainParser:
                 option, text = next(positionals, None), argument
                 if option is None or not argument:
                     raise NotPlainError
-            found[option] = option.value(name, text, found.get(option))
+            found[option] = option.value(text, found.get(option))
         groups = [option.group for option in found if option.group is not None]
         if len(groups) != len(set(groups)):
             raise NotPlainError

@@ -18,7 +18,7 @@ _MAX_LIST_BYTES = 128 << 20
 
 
 def listed_commits(path: str | None, signals: WorkSignals) -> list[str]:
-    """The checksums that a list of commits holds; none without a list.
+    """The checksums, or beginnings of such, that a list of commits holds; none without a list.
 
     Raises:
         OSError, OperationCancelled: it can't be read.
@@ -32,7 +32,7 @@ def listed_commits(path: str | None, signals: WorkSignals) -> list[str]:
     found = []
     for number, line in enumerate(content.decode("utf-8", "replace").splitlines(), 1):
         commit = line.partition("#")[0].strip()
-        if fullmatch("[0-9a-f]{64}", commit):
+        if fullmatch("[0-9a-f]{2,64}", commit):
             found.append(commit)
         elif commit:
             raise ValueError(f"{path}:{number}: no checksum of a commit: '{commit}'")

@@ -9,16 +9,23 @@ from ..errors import OperationCancelled, OstreeSweepError
 from ..frozen import to_dict
 from ..hints import TYPE_CHECKING
 from ..locks import holders
+from ..places import physical_root
 from ..plans import PlanPlaces, PrunePlan
+from ..record import last_cleanup
+from ..running import running
 from ..stamp import CleanupStamp
 from .output import Result
+from .repository import repository_status
 from .table import short, size, table
+from .values import default_sysroot
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Mapping
     from typing import Any
 
+    from ..record import CleanupRecord
+    from ..running import Running
     from ..stamp import StampSnapshot
     from ..views import Holder, Usage
     from .signals import WorkSignals
@@ -28,6 +35,11 @@ _SYSROOT_LOCK = {False: "free", True: "held", None: "unknown"}
 
 def status(options: argparse.Namespace, signals: WorkSignals) -> Result:
     """`ostree-sweep status`."""
+    if options.repo is not None:
+        if options.metrics is not None:
+            raise ValueError("--metrics is for a sysroot")
+        return repository_status(options.repo, signals)
+    options.sysroot = default_sysroot() if options.sysroot is None else options.sysroot
     from .. import core
 
     found = core.status(options.sysroot)
@@ -44,6 +56,7 @@ def status(options: argparse.Namespace, signals: WorkSignals) -> Result:
     lock_holders = {name: holders(path) for name, path in locks.items()}
     held = {} if isinstance(used, str) else {(each.kind, each.name): each for each in used.holders}
     deployments = [{**each, **_held(held.get(("deployment", _name(each))))} for each in found["deployments"]]
+    last, now = last_cleanup(options.sysroot), running(physical_root(options.sysroot))
     data = {
         "sysroot": options.sysroot,
         **found,
@@ -51,6 +64,8 @@ def status(options: argparse.Namespace, signals: WorkSignals) -> Result:
         "lock_holders": [holder for each in lock_holders.values() for holder in each],
         "stamp": snapshot and {"path": requested.path, "note": _note_data(snapshot)},
         "plan": planned,
+        "running": now and to_dict(now),
+        "last_cleanup": last and to_dict(last),
         "reclaimable": reclaimable,
         "dangling_refs": [] if isinstance(used, str) else [each.to_dict() for each in used.dangling_refs],
         "unneeded_layers": _unneeded_layers(held),
@@ -67,6 +82,8 @@ def status(options: argparse.Namespace, signals: WorkSignals) -> Result:
     facts = {
         "Stamp": _stamp_text(requested, snapshot),
         "Plan": _plan_text(planned),
+        "Running": _running_text(now),
+        "Last cleanup": _last_text(last),
         "Repository": found["repo"],
         "Repository lock": lock_text(found["repo_lock"], "repo_lock"),
         "Sysroot lock": lock_text(_SYSROOT_LOCK[found["sysroot_locked"]], "sysroot_lock"),
@@ -181,6 +198,29 @@ def _stamp_text(requested: CleanupStamp, snapshot: StampSnapshot | None) -> str:
         return "none"
     note = snapshot.note
     return requested.path + (f" (made {note.time})" if note else "")
+
+
+def _running_text(now: Running | None) -> str:
+    if now is None:
+        return "no cleanup"
+    of = "" if now.total is None else f" of {now.total}"
+    left = "" if now.left_s is None else f", about {now.left_s:.0f} s left in this phase"
+    return (
+        f"pid {now.pid} since {now.since}, {now.phase}: {now.done}{of}, {size(now.bytes_freed)} freed{left}"
+    )
+
+
+def _last_text(last: CleanupRecord | None) -> str:
+    if last is None:
+        return "none recorded"
+    text = (
+        f"{last.began_at}, {last.result} after {last.duration_s:.1f} s: "
+        f"{last.objects_pruned} objects, {size(last.bytes_freed)} freed"
+    )
+    reasons = [*filter(None, (last.error, last.unfinished)), *last.left]
+    if (more := last.failures - len(last.left)) > 0:
+        reasons.append(f"and {more} more")
+    return "; ".join((text, *reasons))
 
 
 def _reclaimable_text(reclaimable: dict[str, Any]) -> str:

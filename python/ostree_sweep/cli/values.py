@@ -96,6 +96,16 @@ def size(text: str) -> int:
     return int(digits) << _UNITS[unit]
 
 
+def size_or_share(text: str) -> int | str:
+    """A size, or a share of the file system."""
+    share = text.removesuffix("%")
+    if share == text:
+        return size(text)
+    if not share.isascii() or not share.isdecimal() or int(share) > 100:
+        raise _refusal(f"no share from 0% to 100%: '{text}'")
+    return text
+
+
 def default_sysroot() -> str:
     """The sysroot of a command that names none, as `ostree` finds it."""
     return os.environ.get("OSTREE_SYSROOT") or "/"

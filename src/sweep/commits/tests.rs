@@ -3,6 +3,7 @@ use std::time::Duration;
 use super::*;
 use crate::repo::object::loose_path;
 use crate::repo::Repo;
+use crate::sweep::Limits;
 use crate::test_repo::{with_crew, TestRepo};
 
 fn commits(files: &TestRepo, count: usize) -> Vec<Checksum> {
@@ -29,7 +30,7 @@ fn with_context<T>(repo: &Repo, work: impl FnOnce(Context) -> T) -> T {
             control,
             crew,
             dry_run: false,
-            max_freed: None,
+            limits: Limits::default(),
             deltas_of: None,
             observer: None,
             plan: None,

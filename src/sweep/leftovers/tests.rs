@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::sweep::Limits;
 use crate::test_repo::{with_crew, TestRepo};
 
 #[test]
@@ -16,7 +17,7 @@ fn a_delta_whose_superblock_can_not_be_deleted_stays_whole() {
             control,
             crew,
             dry_run: false,
-            max_freed: None,
+            limits: Limits::default(),
             deltas_of: Some(commit),
             observer: None,
             plan: None,

@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::sweep::Limits;
 use crate::test_repo::{with_crew, TestRepo};
 
 const LONG: Duration = Duration::from_secs(600);
@@ -20,7 +21,7 @@ fn sweep(
             control,
             crew,
             dry_run: false,
-            max_freed: None,
+            limits: Limits::default(),
             deltas_of: None,
             observer,
             plan: None,

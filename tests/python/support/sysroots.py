@@ -84,6 +84,8 @@ class Sysroot:
         for stateroot in stateroots or ("os",):
             sysroot.admin("os-init", stateroot)
         sysroot.ostree("config", "set", "sysroot.bootloader", "none")
+        # The record of a cleanup is written over in place, and its making changes a directory.
+        sysroot.record.touch()
         # A disk's own pace is none of the tests' business.
         sysroot.ostree("config", "set", "core.fsync", "false")
         return sysroot
@@ -92,6 +94,11 @@ class Sysroot:
     def repo(self) -> Path:
         """The repository."""
         return self.path / "ostree" / "repo"
+
+    @property
+    def record(self) -> Path:
+        """The record of the last cleanup."""
+        return self.path / "ostree" / "sweep.last"
 
     @property
     def stamp(self) -> Path:
@@ -215,9 +222,11 @@ class Sysroot:
         )
 
     def listing(self) -> dict[str, tuple[int, ...]]:
-        """Everything below, by relative path, with all that a change would change, the content apart."""
+        """Everything below but the record, by relative path, with all that changes with it, content apart."""
         found: dict[str, tuple[int, ...]] = {}
         for path in (self.path, *self.path.rglob("*")):
+            if path == self.record:
+                continue
             status = path.lstat()
             found[str(path.relative_to(self.path))] = (
                 status.st_ino,

@@ -1,0 +1,68 @@
+"""`ostree-sweep status --repo=PATH`: a repository that stands alone."""
+
+from __future__ import annotations
+
+import os
+
+from .. import api, disk, views
+from ..errors import LockTimeoutError
+from ..frozen import to_dict
+from ..hints import TYPE_CHECKING
+from ..locks import holders
+from .output import Result
+from .table import size
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from .signals import WorkSignals
+
+
+def repository_status(repo: str, signals: WorkSignals) -> Result:
+    """What a repository holds, who holds its lock, and what a prune would free. Waits for nobody."""
+    with signals.progress() as progress:
+        used = views.usage(repo, lock_timeout_s=0, cancellable=signals.token, progress=progress)
+    unreachable = _unreachable(repo, signals)
+    locked = holders(os.path.join(repo, ".lock"))
+    refs = sum(len(each.refs) for each in used.holders if each.kind != "remote")
+    free = disk.free_bytes(repo)
+    data = {
+        "repo": repo,
+        "lock_holders": locked,
+        "refs": refs,
+        "total": to_dict(used.total),
+        "deltas": used.deltas and to_dict(used.deltas),
+        "tmp": used.tmp and to_dict(used.tmp),
+        "unreachable": unreachable,
+        "unreferenced": to_dict(used.garbage),
+        "unreferenced_commits": used.unreferenced_commits,
+        "free_bytes": free,
+    }
+    by_prune = (
+        f"unknown: {unreachable['error']}"
+        if "error" in unreachable
+        else f"{unreachable['objects']} objects: 'prune' deletes them"
+    )
+    facts = {
+        "Repository": os.path.abspath(repo),
+        "Lock": ", ".join(f"{each['kind']} by {each['pid']} ({each['command']})" for each in locked),
+        "Refs": str(refs),
+        "Total": f"{size(used.total.disk_bytes)} in {used.total.objects} objects",
+        "Unreachable": by_prune,
+        "Unreferenced": f"{size(used.garbage.disk_bytes)} in {used.garbage.objects} objects: "
+        "'prune --refs-only' deletes them",
+        "Free": "unknown" if free is None else size(free),
+    }
+    return Result([f"{f'{name}:':<17}{text or 'free'}" for name, text in facts.items()], data)
+
+
+def _unreachable(repo: str, signals: WorkSignals) -> dict[str, Any]:
+    """What a prune would delete; while somebody deletes, that it can't be told."""
+    try:
+        with signals.progress() as progress:
+            pruned = api.prune(
+                repo, dry_run=True, lock_timeout_s=0, cancellable=signals.token, progress=progress
+            )
+    except LockTimeoutError as error:
+        return {"error": str(error)}
+    return {"objects": pruned.objects_pruned, "bytes": pruned.bytes_freed}
