@@ -15,7 +15,7 @@ use std::time::Duration;
 use ostree_sweep::control::Phase;
 use ostree_sweep::effort::{Effort, Impact};
 use ostree_sweep::mark::retention::{Keep, Retention};
-use ostree_sweep::prune::{prune, PruneOptions};
+use ostree_sweep::prune::{prune, Limits, PruneOptions};
 use ostree_sweep::repo::Repo;
 use ostree_sweep::sysroot::{cleanup, CleanupOptions};
 use ostree_sweep::{Control, Error};
@@ -41,7 +41,7 @@ fn main() -> ExitCode {
                 container_layers: false,
                 dry_run: false,
                 effort: Effort { jobs: Some(jobs), ..Effort::new(Impact::Full) },
-                max_freed: None,
+                limits: Limits::default(),
                 observer: None,
                 plan: None,
                 own_plans: &[],
@@ -67,7 +67,7 @@ fn prune_refs_only(repo: &Path, effort: Effort, control: &Control) -> Result<(),
         retention: &Retention::refs(Keep::ALONE),
         dry_run: false,
         effort,
-        max_freed: None,
+        limits: Limits::default(),
         deltas_of: None,
         observer: None,
         plan: None,
