@@ -25,7 +25,8 @@ use crate::fault::{self, Step};
 use crate::repo::listing::CHUNK;
 use crate::workers::Crew;
 
-/// How long locks are left free between slices: time to wake up and take one, for who sleeps in the kernel until then.
+/// How long locks are left free between slices: as long as they were held since the last time, and so long at most,
+/// which is time to wake up and take one, for who sleeps in the kernel until then.
 /// Whether anybody does only `/proc/locks` tells, and who reads that stops all locking of files for some ms.
 /// Who tries once a second is noticed otherwise; see [`Waiters`](crate::repo::waiters::Waiters).
 const GAP: Duration = Duration::from_millis(3);
@@ -89,6 +90,8 @@ struct State {
     rested: Instant,
     /// Rest that is still to be taken.
     owed: Duration,
+    /// For how long locks were held before the last gap.
+    held: Duration,
     /// Where the last file of a complete batch was deleted: it is to be synced.
     unsynced_in: Option<OwnedFd>,
     /// How long the last sync took, if what it settled was not seen to since.
@@ -117,6 +120,7 @@ impl<'a> Pace<'a> {
                 listened: None,
                 rested: Instant::now(),
                 owed: Duration::ZERO,
+                held: Duration::ZERO,
                 unsynced_in: None,
                 settled: None,
                 unwritten: 0,
@@ -250,7 +254,9 @@ impl<'a> Pace<'a> {
             self.listen(&mut state)?;
         } else {
             let owed = std::mem::take(&mut state.owed);
-            self.control.sleep(owed.clamp(GAP, LONGEST_REST))?;
+            let times = self.control.lock_times();
+            let gap = state.gap_due(times.exclusive.total.max(times.sysroot.total));
+            self.control.sleep(owed.clamp(gap, LONGEST_REST))?;
         }
         if let Some(rate) = self.effort.unlinks_per_s {
             let whole = portion(&self.effort);
@@ -331,6 +337,12 @@ impl State {
         self.listened.is_none_or(|last| last.elapsed() > LISTEN_EVERY)
     }
 
+    /// How long locks are to be left free now that they were held for so long in all.
+    fn gap_due(&mut self, held: Duration) -> Duration {
+        let before = std::mem::replace(&mut self.held, held);
+        held.saturating_sub(before).min(GAP)
+    }
+
     /// Takes note of work.
     fn owe(&mut self, rests: Rests, worked: Duration) {
         self.owed = (self.owed + worked * rests.times).min(LONGEST_REST);
@@ -405,6 +417,18 @@ mod tests {
         state.rested = Instant::now().checked_sub(Duration::from_millis(30)).unwrap();
         let rest = state.rest_due(rests);
         assert!(rest >= Duration::from_millis(30) * rests.times && rest <= LONGEST_REST, "{rest:?}");
+    }
+
+    #[test]
+    fn locks_are_left_free_as_long_as_they_were_held_and_no_longer_than_the_gap() {
+        let control = Control::new();
+        let pace = Pace::new(&Effort::new(Impact::Full), root(), &control);
+        let mut state = pace.lock();
+        let ms = Duration::from_millis;
+        assert_eq!(state.gap_due(Duration::ZERO), Duration::ZERO);
+        assert_eq!(state.gap_due(ms(1)), ms(1));
+        assert_eq!(state.gap_due(ms(1)), Duration::ZERO);
+        assert_eq!(state.gap_due(ms(101)), GAP);
     }
 
     #[test]

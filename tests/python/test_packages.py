@@ -93,7 +93,13 @@ def assert_works(programs: Path, place: Path) -> None:
 
 
 def test_wheel_is_for_every_python(wheel: Path) -> None:
-    assert "-cp39-abi3-linux_" in wheel.name
+    """And for every host with as new a C library, so that PyPI takes it."""
+    tag = re.fullmatch(r"ostree_sweep-[^-]+-cp39-abi3-(manylinux_2_\d+_\w+)\.whl", wheel.name)
+    assert tag is not None, wheel.name
+    shown = output(Path(sys.executable).with_name("auditwheel"), "show", wheel)
+    assert tag[1] in shown
+    assert "libostree" not in shown
+    assert "libpython" not in shown
 
 
 def test_wheel_is_the_package_alone(wheel: Path) -> None:
