@@ -134,3 +134,18 @@ def test_every_finding_is_in_the_table_of_surprises() -> None:
     surprises = (PROJECT / "docs" / "surprises.md").read_text(encoding="utf-8")
     findings = {f"../findings/{path.name}" for path in PROJECT.glob("findings/*.sh")}
     assert {link for link in _LINK.findall(surprises) if link.endswith(".sh")} == findings
+
+
+def test_the_threat_model_names_tests_that_exist() -> None:
+    model = (PROJECT / "docs" / "security.md").read_text(encoding="utf-8")
+    rows = [line for line in model.splitlines() if line.startswith("|") and line.count("|") == 5]
+    heading, _, *owners = rows
+    assert heading.endswith("| shown by |")
+    assert len(owners) == 10
+    for row in owners:
+        named = re.findall(r"`(test_\w+\.py)::(test_\w+)`", row)
+        assert named, row
+        for file, test in named:
+            assert re.search(
+                rf"^def {test}\(", (PROJECT / "tests/python" / file).read_text("utf-8"), re.MULTILINE
+            )
