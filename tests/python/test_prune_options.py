@@ -82,7 +82,6 @@ def commits(repo: Path, ref: str = "main") -> list[str]:
         ["--keep-younger-than=now", "--retain-branch-depth=main"],
         ["--keep-younger-than=now", "--retain-branch-depth=main=BACON"],
         ["--delete-commit={head}"],
-        ["--delete-commit={head}", "--no-prune"],
         ["--depth=many"],
         ["--unknown"],
     ],
@@ -452,7 +451,6 @@ def test_max_freed_ends_a_prune_early(repo: Path) -> None:
     assert sweep(repo, "--max-freed=1M").returncode == 0
     for bad in ("--max-freed=much", "--max-freed=-1"):
         assert sweep(repo, bad).returncode == 2
-    assert sweep(repo, "--max-freed=1M", "--no-prune").returncode == 2
 
 
 def policy(path: Path, text: str) -> Path:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from .. import api, disk
 from ..errors import PartialCleanupError, StalePlanError
 from ..frozen import to_dict
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 def cleanup(options: argparse.Namespace, signals: WorkSignals) -> Result:
     """`ostree-sweep cleanup`."""
     call = api.auto_cleanup if options.auto else api.cleanup
+    was_full = disk.is_nearly_full(os.path.join(options.sysroot, "ostree/repo"))
     try:
         with signals.progress(bar=not options.verbose) as progress:
             report = call(
@@ -46,7 +49,7 @@ def cleanup(options: argparse.Namespace, signals: WorkSignals) -> Result:
     _keep_metrics(options, report)
     if report.ran:
         show_details(report, options)
-    return report_result(report)
+    return report_result(report, tell_free=was_full)
 
 
 def prune(options: argparse.Namespace, signals: WorkSignals) -> Result:

@@ -54,7 +54,7 @@ class OutputError(Exception):
 
 
 def report_result(report: PruneReport, *, commit_only: bool = False, tell_free: bool = False) -> Result:
-    """The outcome of a cleanup or a prune; with what is free, if asked for, after a cleanup or a stop."""
+    """The outcome of a cleanup or a prune; with what is free, if asked for, or if the run was stopped."""
     lines = []
     if isinstance(report, CleanupReport):
         if not report.ran:
@@ -76,8 +76,7 @@ def report_result(report: PruneReport, *, commit_only: bool = False, tell_free: 
         lines.append(f"The plan was not used: {report.plan_refused}")
     if report.unfinished is not None:
         lines.append(f"Something is left: {report.unfinished}")
-    tell_free |= isinstance(report, CleanupReport) or report.unfinished is not None
-    if tell_free and report.free_bytes is not None and not report.dry_run:
+    if (tell_free or report.unfinished is not None) and report.free_bytes is not None and not report.dry_run:
         lines.append(f"Free now: {size(report.free_bytes)}")
     message_id = service.CLEANED_UP if isinstance(report, CleanupReport) else service.PRUNED
     return Result(lines, report.to_dict(), message_id)
