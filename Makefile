@@ -33,7 +33,7 @@ SUDO = $(if $(filter 0,$(shell id -u)),,sudo)
 LICENCES = { \
 	printf '%s\n' '\# Licences' '' \
 		"The wheel has Rust's standard library (MIT or Apache-2.0) and these crates in it, as \`make licences\` lists" \
-		'them. libostree and GLib (LGPL-2.1-or-later) are linked dynamically, and are not in it.' '' \
+		'them. GLib is linked dynamically, libostree is opened at run time (both LGPL-2.1-or-later), and neither is in it.' '' \
 		'| crate | licence |' '|---|---|'; \
 	cargo tree --locked --features python --edges normal,no-proc-macro --target x86_64-unknown-linux-gnu \
 		--prefix none --no-dedupe --format '| {p} | {l} |' | grep -v '^| ostree-sweep ' | LC_ALL=C sort -u; }
