@@ -5,6 +5,9 @@ SYSTEM_PACKAGES = ostree libostree-dev pkg-config gcc g++ libc6-dev python3-venv
 VM_PACKAGES = qemu-system-x86 debootstrap
 # What ostree-ext is built from and runs, and what runs in an app of flatpak's: for the tests beside these.
 PEER_PACKAGES = busybox-static libssl-dev libzstd-dev skopeo
+# What builds, checks and tries the packages for distributions.
+PACKAGING_PACKAGES = debhelper dh-python libglib2.0-dev lintian mmdebstrap python3-argparse-manpage \
+	python3-installer python3-shtab python3-tqdm rpm rpmlint
 # For a slow disk to measure on.
 BENCH_PACKAGES = qemu-system-common
 
@@ -24,6 +27,8 @@ FUZZ_SECONDS = 60
 MINUTES = 30
 SEED = 1
 DIST = dist
+# The Debian whose packages `make deb` builds.
+SUITE = bookworm
 SHARE = $(DIST)/share
 # What type checkers know of the public interface.
 TYPES = target/types.txt
@@ -40,8 +45,8 @@ LICENCES = { \
 
 .DEFAULT_GOAL = help
 .DELETE_ON_ERROR:
-.PHONY: help deps deps-vm deps-peers deps-bench build wheel share schemas docs licences picture demo test \
-	test-long test-vm test-peers test-newest soak test-programs fuzz lint advisories bench findings clean
+.PHONY: help deps deps-vm deps-peers deps-packages deps-bench build wheel share schemas docs deb rpm licences \
+	picture demo test test-long test-vm test-peers test-newest soak test-programs fuzz lint advisories bench findings clean
 
 help: ## show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,8 +54,9 @@ help: ## show this help
 deps: ## install the system packages that are missing (Debian, Ubuntu)
 deps-vm: SYSTEM_PACKAGES += $(VM_PACKAGES)
 deps-peers: SYSTEM_PACKAGES += $(PEER_PACKAGES)
+deps-packages: SYSTEM_PACKAGES += $(PACKAGING_PACKAGES)
 deps-bench: SYSTEM_PACKAGES += $(BENCH_PACKAGES)
-deps deps-vm deps-peers deps-bench:
+deps deps-vm deps-peers deps-packages deps-bench:
 	@missing=$$(for package in $(SYSTEM_PACKAGES); do \
 		dpkg-query -W -f '$${Status}' $$package 2>/dev/null | grep -q 'ok installed' || echo $$package; \
 	done); \
@@ -84,6 +90,12 @@ schemas: build ## write the JSON schemas of the commands' output into the packag
 
 docs: build ## write the site with the guides and the API's reference into dist/docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --site-dir $(abspath $(DIST))/docs
+
+deb: build deps-packages ## build Debian's packages into dist/deb, and use them in a clean Debian of SUITE
+	PATH=$(CURDIR)/$(BIN):$$PATH packaging/deb.sh $(DIST)/deb $(SUITE)
+
+rpm: build deps-packages ## build RPM packages into dist/rpm
+	PATH=$(CURDIR)/$(BIN):$$PATH packaging/rpm.sh $(DIST)/rpm
 
 licences: ## list the licences of what the wheel links statically, in docs/licences.md
 	@$(LICENCES) >docs/licences.md
