@@ -9,7 +9,7 @@ version=$(sed -n '/^\[package\]/,/^$/s/^version = "\(.*\)"/\1/p' "$project/Cargo
 crates=$(mktemp -d)
 trap 'rm -rf "$crates"' EXIT
 
-maturin sdist --manifest-path "$project/Cargo.toml" --out "$out" >/dev/null 2>&1
+maturin sdist --manifest-path "$project/Cargo.toml" --out "$out" >&2
 cargo vendor --quiet --locked --manifest-path "$project/Cargo.toml" "$crates/vendor" >/dev/null
 # Cargo wants the crates for Windows to be there but never reads them: they are binaries for the most part.
 for crate in "$crates"/vendor/windows*; do
