@@ -83,6 +83,7 @@ fn run(
         dry_run,
         effort,
         limits: Limits::default(),
+        stale_tmp: false,
         deltas_of: None,
         observer,
         plan: None,

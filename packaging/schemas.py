@@ -17,6 +17,7 @@ from typing import Any, Literal, Optional, TypedDict, Union, get_args, get_origi
 from typing_extensions import NotRequired, get_type_hints, is_typeddict
 
 from ostree_sweep import CleanupReport, Explanation, PrunePlan, PruneReport, StampNote, Usage
+from ostree_sweep.plans import TmpTotal  # noqa: TC001 - evaluated for its schema
 from ostree_sweep.record import CleanupRecord  # noqa: TC001 - evaluated for their schemas
 from ostree_sweep.reports import DanglingRef, Failure  # noqa: TC001 - evaluated for their schemas
 from ostree_sweep.running import Running  # noqa: TC001
@@ -212,6 +213,7 @@ class Status(TypedDict):
         leftovers: what a cleanup removes beside objects, relative to the sysroot.
         obstacles: what a cleanup will not be able to remove.
         strays: directories among the deployments that are none; they stay.
+        tmp: what interrupted transactions left in the repository's `tmp`, and a cleanup removes.
         stamp: the stamp; None: no cleanup is due.
         plan: the sysroot's plan; None: there is none.
         running: the cleanup that is running; None: none is.
@@ -231,6 +233,7 @@ class Status(TypedDict):
     leftovers: list[str]
     obstacles: list[Failure]
     strays: list[str]
+    tmp: TmpTotal
     stamp: Optional[Stamp]
     plan: Optional[Union[UsablePlan, UnusablePlan]]
     running: Optional[Running]

@@ -85,6 +85,7 @@ pub struct Control {
     /// Zero stands for "not known".
     total: AtomicU64,
     bytes_freed: AtomicU64,
+    disk_bytes_freed: AtomicU64,
     deadline: OnceLock<Instant>,
     holds: Holds,
 }
@@ -131,6 +132,11 @@ impl Control {
     /// For how long the run held locks so far.
     pub fn lock_times(&self) -> LockTimes {
         self.holds.times()
+    }
+
+    /// Bytes on disk that the run gave back so far: of files whose last name it deleted, and of directories.
+    pub fn disk_bytes_freed(&self) -> u64 {
+        self.disk_bytes_freed.load(Ordering::Relaxed)
     }
 
     /// Progress as of now.
@@ -226,6 +232,10 @@ impl Control {
     pub(crate) fn freed(&self, bytes: u64) {
         let add = |sum: u64| Some(sum.saturating_add(bytes));
         let _ = self.bytes_freed.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
+    }
+
+    pub(crate) fn freed_on_disk(&self, bytes: u64) {
+        self.disk_bytes_freed.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// Sleeps for `time`, or until the run is cancelled.

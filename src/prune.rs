@@ -12,7 +12,7 @@
 //! one, and deletes nothing.
 
 use std::path::PathBuf;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use crate::control::{Control, Phase};
@@ -32,6 +32,7 @@ use crate::repo::refs::{self, list, Ref};
 use crate::repo::waiters::Waiters;
 use crate::repo::Repo;
 use crate::report::PruneReport;
+use crate::sweep::links::Links;
 use crate::sweep::objects::{Context, Gone, Notice, Pass};
 pub use crate::sweep::Limits;
 use crate::sweep::{caches, commits, leftovers};
@@ -72,6 +73,8 @@ pub struct PruneOptions<'a> {
     pub deltas_of: Option<Checksum>,
     /// Told everything that is pruned, or would be.
     pub observer: Option<Observer<'a>>,
+    /// Also remove what interrupted transactions left in `tmp`, last of all.
+    pub stale_tmp: bool,
     /// Delete by a plan instead of crawling. What to keep is as it was when the plan was made.
     pub plan: Option<PlanUse<'a>>,
 }
@@ -84,6 +87,10 @@ pub(crate) trait Surroundings: RootSource {
     fn unlock(&mut self);
     /// Whether garbage goes even if it is marked as immutable.
     fn unprotects(&self) -> bool;
+    /// What a dry run has found to go before.
+    fn links(&self) -> Arc<Links> {
+        Arc::default()
+    }
 }
 
 /// A repository that stands alone.
@@ -153,7 +160,7 @@ pub(crate) fn prune_within(
     control: &Control,
 ) -> Result<PruneReport> {
     let start = Instant::now();
-    let PruneOptions { retention, dry_run, effort, limits, deltas_of, observer, plan } = *options;
+    let PruneOptions { retention, dry_run, effort, limits, deltas_of, observer, plan, stale_tmp } = *options;
     if let Some(PlanUse { plan, .. }) = plan {
         plan.check_repo(repo)?;
     }
@@ -161,7 +168,7 @@ pub(crate) fn prune_within(
     let lock = if dry_run { repo.lock_for_reading(timeout) } else { repo.lock(timeout)? };
     let pace = Pace::new(&effort, repo.objects(), control);
     let crew = pace.crew();
-    let unprotects = surroundings.unprotects();
+    let (unprotects, links) = (surroundings.unprotects(), surroundings.links());
     let behind = OnceLock::new();
     let notify = |gone: Gone| {
         let Some(observer) = observer else { return };
@@ -183,10 +190,17 @@ pub(crate) fn prune_within(
         observer: observer.is_some().then_some(&notify as Notice),
         plan: plan.map(|plan| plan.plan),
         unprotects,
+        links: &links,
     };
     let mut report = PruneReport { dry_run, by_plan: plan.is_some(), ..PruneReport::default() };
     let mut outdated_since = None;
+    // What an earlier look of a dry run counted.
+    let mut counted_twice = 0;
+    let freed_before = control.disk_bytes_freed();
     let result = loop {
+        if dry_run {
+            counted_twice = control.disk_bytes_freed() - freed_before;
+        }
         let mut run = Run {
             context,
             commit_only: plan.map_or(retention, |plan| plan.plan.retention()).commit_only,
@@ -213,15 +227,7 @@ pub(crate) fn prune_within(
             }
         });
         report = if dry_run { run.report } else { report.followed_by(run.report) };
-        report.warnings = run.mark.warnings().to_vec();
-        report.unfinished = report.unfinished.or(run.mark.held_back().map(ToOwned::to_owned));
-        report.dangling_refs.clear();
-        for reference in run.mark.dangling() {
-            let (name, commit, ways_out) =
-                (reference.spec(), reference.target, refs::ways_out(&reference.path));
-            report.warnings.push(format!("{name}: its commit {commit} is missing; {ways_out}"));
-            report.dangling_refs.push((name, commit));
-        }
+        note_findings(&run.mark, &mut report);
         match result {
             Ok(Outcome::Done) => break Ok(()),
             Ok(Outcome::Outdated) => {}
@@ -233,12 +239,22 @@ pub(crate) fn prune_within(
             break Err(Error::LockTimeout { path, waited_s: waited.as_secs_f64() });
         }
     };
+    let result = match result {
+        Ok(()) if stale_tmp => stale_tmp::remove_stale(repo, surroundings, options, control, &mut report),
+        other => other,
+    };
     if dry_run {
         let foretold = limits.foretell(repo, report.bytes_freed()).map(Into::into);
         report.unfinished = report.unfinished.or(foretold);
     }
     report.locks = control.lock_times();
+    report.disk_bytes_freed = control.disk_bytes_freed() - counted_twice;
     report.duration = start.elapsed();
+    finished(result, report, control)
+}
+
+/// What the caller gets of a run's end and its report.
+fn finished(result: Result<()>, mut report: PruneReport, control: &Control) -> Result<PruneReport> {
     match result {
         Ok(()) => {
             // A run that was stopped ends in the phase that it was in.
@@ -252,6 +268,18 @@ pub(crate) fn prune_within(
             Ok(report)
         }
         Err(error) => Err(error.after(report)),
+    }
+}
+
+/// Notes what is odd about the repository, and what is left on purpose.
+fn note_findings(mark: &Mark, report: &mut PruneReport) {
+    report.warnings = mark.warnings().to_vec();
+    report.unfinished = report.unfinished.take().or(mark.held_back().map(ToOwned::to_owned));
+    report.dangling_refs.clear();
+    for reference in mark.dangling() {
+        let (name, commit, ways_out) = (reference.spec(), reference.target, refs::ways_out(&reference.path));
+        report.warnings.push(format!("{name}: its commit {commit} is missing; {ways_out}"));
+        report.dangling_refs.push((name, commit));
     }
 }
 
@@ -594,6 +622,8 @@ impl Run<'_> {
         };
     }
 }
+
+pub(crate) mod stale_tmp;
 
 #[cfg(test)]
 mod beside_others;

@@ -32,6 +32,8 @@ pub enum Item {
     Summary(PathBuf),
     /// What flatpak keeps of a commit, `CHECKSUM.commitmeta2`.
     Cache(PathBuf),
+    /// What is in `tmp`.
+    Tmp(PathBuf),
 }
 
 impl Item {
@@ -43,6 +45,7 @@ impl Item {
             Item::DeltaIndex(_) => "delta-index",
             Item::Summary(_) => "summary",
             Item::Cache(_) => "commitmeta2",
+            Item::Tmp(_) => "tmp",
         }
     }
 }
@@ -51,9 +54,11 @@ impl fmt::Display for Item {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Item::Object(object) => object.fmt(f),
-            Item::Delta(path) | Item::DeltaIndex(path) | Item::Summary(path) | Item::Cache(path) => {
-                path.display().fmt(f)
-            }
+            Item::Delta(path)
+            | Item::DeltaIndex(path)
+            | Item::Summary(path)
+            | Item::Cache(path)
+            | Item::Tmp(path) => path.display().fmt(f),
         }
     }
 }
@@ -73,6 +78,8 @@ pub enum Reason {
     WithoutCommit(Checksum),
     /// A summary: its remote is no longer configured.
     WithoutRemote,
+    /// In `tmp`: an interrupted transaction left it.
+    Stale,
 }
 
 impl fmt::Display for Reason {
@@ -89,6 +96,7 @@ impl fmt::Display for Reason {
             Reason::Asked => f.write_str("as asked"),
             Reason::WithoutCommit(commit) => write!(f, "it leads to {commit}, which is not kept"),
             Reason::WithoutRemote => f.write_str("its remote is not configured"),
+            Reason::Stale => f.write_str("an interrupted transaction left it"),
         }
     }
 }

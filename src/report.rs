@@ -6,6 +6,7 @@ use std::time::Duration;
 use std::{fmt, io};
 
 use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 use crate::holds::LockTimes;
@@ -91,6 +92,15 @@ impl From<Error> for Cause {
     }
 }
 
+/// Files and directories in `tmp`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TmpTotal {
+    /// How many lie in `tmp` itself.
+    pub entries: u64,
+    /// Sum of the sizes of all files in them, in bytes.
+    pub bytes: u64,
+}
+
 /// The result of a prune, whole or cut short.
 #[derive(Debug, Clone, Default)]
 pub struct PruneReport {
@@ -104,6 +114,10 @@ pub struct PruneReport {
     pub delta_indexes_pruned: u64,
     /// Other files that belonged to commits and remotes that are gone: flatpak's `.commitmeta2`, cached summaries.
     pub leftovers_pruned: u64,
+    /// What interrupted transactions left in `tmp` and was removed: files and directories in it.
+    pub tmp_pruned: u64,
+    /// Sum of the sizes of the files that were deleted there, in bytes.
+    pub tmp_bytes_freed: u64,
     /// Checkouts of deployments that are no more, removed by a sysroot's cleanup: `STATEROOT/CHECKSUM.SERIAL`.
     pub deployments_removed: Vec<String>,
     /// Digests of container layers whose refs were removed, for no image and no deployment needs them.
@@ -122,6 +136,9 @@ pub struct PruneReport {
     pub failures: Vec<Failure>,
     /// For how long locks were held.
     pub locks: LockTimes,
+    /// Room on disk that was given back, in bytes: the blocks of files of which the last name went, and of directories. A
+    /// control counts for all runs it is given to.
+    pub disk_bytes_freed: u64,
     /// Wall-clock time of the run.
     pub duration: Duration,
 }
@@ -145,14 +162,14 @@ impl PruneReport {
         self.by_type.values().map(|t| t.pruned).sum()
     }
 
-    /// Bytes freed; see [`Tally::bytes_freed`].
+    /// Bytes freed, of objects and in `tmp`; see [`Tally::bytes_freed`].
     pub fn bytes_freed(&self) -> u64 {
-        self.by_type.values().fold(0, |sum, t| sum.saturating_add(t.bytes_freed))
+        self.by_type.values().fold(self.tmp_bytes_freed, |sum, t| sum.saturating_add(t.bytes_freed))
     }
 
     /// Whether all is as it was before the run.
     pub(crate) fn changed_nothing(&self) -> bool {
-        let files = self.deltas_pruned + self.delta_indexes_pruned + self.leftovers_pruned;
+        let files = self.deltas_pruned + self.delta_indexes_pruned + self.leftovers_pruned + self.tmp_pruned;
         let sysroot = self.deployments_removed.len() + self.container_layers_removed.len();
         self.dry_run || (self.objects_pruned() == 0 && files == 0 && sysroot == 0)
     }
@@ -172,11 +189,14 @@ impl PruneReport {
         next.deltas_pruned += self.deltas_pruned;
         next.delta_indexes_pruned += self.delta_indexes_pruned;
         next.leftovers_pruned += self.leftovers_pruned;
+        next.tmp_pruned += self.tmp_pruned;
+        next.tmp_bytes_freed = next.tmp_bytes_freed.saturating_add(self.tmp_bytes_freed);
         next.failures.extend(self.failures);
         next.warnings.splice(0..0, self.warnings);
         if next.dangling_refs.is_empty() {
             next.dangling_refs = self.dangling_refs;
         }
+        next.disk_bytes_freed = next.disk_bytes_freed.max(self.disk_bytes_freed);
         next.by_plan |= self.by_plan;
         next.plan_refused = self.plan_refused.or(next.plan_refused);
         next.duration += self.duration;

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
         StalePlanError,
         UnsupportedRepoError,
     )
-    from .plans import Dropped, ObjectTotal, PlanRoot, PrunePlan
+    from .plans import Dropped, ObjectTotal, PlanRoot, PrunePlan, TmpTotal
     from .progress import Progress
     from .reports import CleanupReport, DanglingRef, Failure, ObjectTally, PrunedItem, PruneReport
     from .retention import Keep, Policy
@@ -64,6 +64,7 @@ __all__ = [
     "StampNote",
     "StoredFiles",
     "StoredObjects",
+    "TmpTotal",
     "UnsupportedRepoError",
     "Usage",
     "Way",
@@ -109,6 +110,7 @@ _MODULES = {
     "StampNote": "stamp",
     "StoredFiles": "views",
     "StoredObjects": "views",
+    "TmpTotal": "plans",
     "UnsupportedRepoError": "errors",
     "Usage": "views",
     "Way": "views",

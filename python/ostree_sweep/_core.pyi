@@ -47,6 +47,9 @@ class _PruneReport(TypedDict):
     deltas_pruned: int
     delta_indexes_pruned: int
     leftovers_pruned: int
+    tmp_pruned: int
+    tmp_bytes_freed: int
+    disk_bytes_freed: int
     deployments_removed: list[str]
     container_layers_removed: list[str]
     by_plan: bool
@@ -62,6 +65,10 @@ class _PruneReport(TypedDict):
     sysroot_lock_longest_s: float
     sysroot_lock_total_s: float
     duration_s: float
+
+class _TmpTotal(TypedDict):
+    entries: int
+    bytes: int
 
 class _Deployment(TypedDict):
     index: int
@@ -88,6 +95,7 @@ class _Status(TypedDict):
     leftovers: list[str]
     obstacles: list[_Failure]
     strays: list[str]
+    tmp: _TmpTotal
 
 _Keep: TypeAlias = tuple[int, int | None]
 
@@ -136,6 +144,7 @@ class _PlanSummary(TypedDict):
     roots: list[tuple[str, str]]
     dropped: list[_Dropped]
     by_type: dict[str, _Total]
+    tmp: _TmpTotal
 
 class _StoredObjects(TypedDict):
     objects: int
@@ -231,6 +240,7 @@ def prune(
     retention: _Retention,
     delete_commit: str | None,
     deltas_of: str | None,
+    stale_tmp: bool,
     max_freed: int | None,
     free_until: int | None,
     dry_run: bool,

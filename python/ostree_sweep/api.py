@@ -367,6 +367,7 @@ def prune(
     ignore_missing_commits: bool = False,
     delete_commit: Optional[str] = None,
     static_deltas_only: bool = False,
+    stale_tmp: bool = False,
     max_freed: Optional[int] = None,
     free_until: Optional[Union[int, str]] = None,
     dry_run: bool = False,
@@ -405,6 +406,9 @@ def prune(
         delete_commit: checksum of a commit to delete, which no ref may lead to; from then on the repository
             keeps tombstones of deleted commits.
         static_deltas_only: of `delete_commit`, delete only the static deltas that lead to it.
+        stale_tmp: also delete from the repository's `tmp` what interrupted transactions left, by libostree's
+            rule: staging directories of other boots, and what is older than `core.tmp-expiry-secs` (a day),
+            unless it is locked.
         max_freed: stop when this many bytes are freed. A dry run only says whether it
             would stop a real one.
         free_until: stop when the repository's file system has this many bytes free for ordinary users, or
@@ -422,6 +426,7 @@ def prune(
     checks.callbacks(cancellable, progress, items)
     _check_bounds(max_freed, free_until, dry_run)
     checks.flag("static_deltas_only", static_deltas_only)
+    checks.flag("stale_tmp", stale_tmp)
     checks.optional_text("delete_commit", delete_commit)
     if static_deltas_only and delete_commit is None:
         raise ValueError("static_deltas_only needs delete_commit")
@@ -448,6 +453,7 @@ def prune(
         retention=retention,
         delete_commit=None if static_deltas_only else delete_commit,
         deltas_of=delete_commit if static_deltas_only else None,
+        stale_tmp=stale_tmp,
         max_freed=max_freed,
         free_until=disk.wanted(place, free_until),
         dry_run=dry_run,

@@ -33,6 +33,19 @@ class ObjectTotal:
 
 
 @dataclass(frozen=True)
+class TmpTotal:
+    """What interrupted transactions left in a repository's `tmp`.
+
+    Attributes:
+        entries: files and directories in it.
+        bytes: sum of the sizes (`st_size`) of all files in them, in bytes.
+    """
+
+    entries: int
+    bytes: int
+
+
+@dataclass(frozen=True)
 class PlanRoot:
     """What a plan assumes to be kept.
 
@@ -74,6 +87,7 @@ class PrunePlan(Data):
         roots: what it assumes to be kept.
         dropped: the commits that are to go.
         by_type: the objects to delete, by type of object as in `PruneReport`.
+        tmp: what a cleanup of the sysroot will remove from the repository's `tmp`, as far as it is there.
     """
 
     path: Optional[str]
@@ -83,6 +97,7 @@ class PrunePlan(Data):
     roots: tuple[PlanRoot, ...]
     dropped: tuple[Dropped, ...]
     by_type: Mapping[str, ObjectTotal]
+    tmp: TmpTotal
 
     @classmethod
     def load(cls, path: StrPath) -> PrunePlan:
@@ -129,6 +144,7 @@ def prune_plan(summary: _PlanSummary, path: Optional[str]) -> PrunePlan:
             for dropped in summary["dropped"]
         ),
         by_type=FrozenDict({name: ObjectTotal(**total) for name, total in summary["by_type"].items()}),
+        tmp=TmpTotal(**summary["tmp"]),
     )
 
 

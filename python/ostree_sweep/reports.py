@@ -61,7 +61,7 @@ class PrunedItem:
 
     Attributes:
         type: a type of object, as in `PruneReport.by_type`, or "static-delta", "delta-index",
-            "commitmeta2" or "summary".
+            "commitmeta2", "summary" or "tmp".
         name: an object's as `CHECKSUM.TYPE`, or else a path relative to the repository.
         reason: why, for people to read.
     """
@@ -92,13 +92,19 @@ class PruneReport(Data):
         dry_run: nothing was deleted: the figures say what would be.
         objects_total: objects found in the repository.
         objects_pruned: of these, the ones deleted.
-        bytes_freed: sum of the sizes of all that was deleted, in bytes.
+        bytes_freed: sum of the sizes (`st_size`) of the objects that were deleted, and of the files in `tmp`,
+            in bytes. A file that a checkout still links to counts.
         by_type: tallies by type of object: "commit", "dirmeta", "dirtree", "file", "payload-link", and the
             "file-xattrs" and "file-xattrs-link" of mode bare-split-xattrs.
         deltas_pruned: static deltas deleted.
         delta_indexes_pruned: indexes of static deltas deleted.
         leftovers_pruned: other files of commits and remotes that are gone: flatpak's `.commitmeta2`, cached
             summaries.
+        tmp_pruned: files and directories deleted in the repository's `tmp`, that interrupted transactions
+            left.
+        tmp_bytes_freed: sum of the sizes of the files in them, in bytes.
+        disk_bytes_freed: the room on disk that all deletions gave back, in bytes: the blocks (`st_blocks`) of
+            directories, and of files whose last link was deleted, in checkouts and in /boot, too.
         by_plan: the objects to delete came from a plan and not from a crawl; then `objects_total` is the
             plan's number.
         plan_refused: why a plan that was there was not used; None: it was used, or there was none.
@@ -123,6 +129,9 @@ class PruneReport(Data):
     deltas_pruned: int
     delta_indexes_pruned: int
     leftovers_pruned: int
+    tmp_pruned: int
+    tmp_bytes_freed: int
+    disk_bytes_freed: int
     by_plan: bool
     plan_refused: Optional[str]
     unfinished: Optional[str]
@@ -190,6 +199,9 @@ def not_needed() -> CleanupReport:
         deltas_pruned=0,
         delta_indexes_pruned=0,
         leftovers_pruned=0,
+        tmp_pruned=0,
+        tmp_bytes_freed=0,
+        disk_bytes_freed=0,
         by_plan=False,
         plan_refused=None,
         unfinished=None,

@@ -19,7 +19,10 @@ use crate::pace::Pace;
 use crate::prune::{confirm_shared, Alone};
 use crate::repo::object::{Checksum, ObjectName, ObjectType};
 use crate::repo::{variant, Repo};
+use crate::report::TmpTotal;
+use crate::sweep::links::Links;
 use crate::sweep::objects::{Context, Gone, Pass};
+use crate::sweep::tmp::forecast;
 use crate::sweep::Limits;
 use crate::workers::Crew;
 
@@ -93,6 +96,7 @@ pub(crate) fn make(
         .collect();
     owners.account(&candidates, &mut dropped);
 
+    let tmp = if sysroot.is_some() { forecast(repo, control)?.total() } else { TmpTotal::default() };
     let (history, partial, census) =
         mark.record().ok_or_else(|| Error::Internal("nothing was looked at".into()))?;
     let header = Header {
@@ -102,6 +106,7 @@ pub(crate) fn make(
         roots: mark.named().map(|(name, commit)| Root { name: name.to_owned(), commit }).collect(),
         dropped,
         totals,
+        tmp,
         repo_identity: RepoIdentity::of(repo)?,
         retention: retention.clone(),
         history,
@@ -146,6 +151,7 @@ fn collect(
         observer: Some(&note),
         plan: None,
         unprotects: false,
+        links: &Links::default(),
     };
     control.enter(Phase::Sweep, DIRECTORIES as u64);
     let pass = if commit_only { Pass::over_commits() } else { Pass::over_all() };

@@ -12,7 +12,7 @@
 //! So candidates only ever become fewer.
 
 mod file;
-mod identity;
+pub(crate) mod identity;
 mod make;
 mod owners;
 
@@ -34,6 +34,7 @@ use crate::mark::retention::Retention;
 use crate::mark::roots::History;
 use crate::repo::object::{Checksum, ObjectName, ObjectType};
 use crate::repo::Repo;
+use crate::report::TmpTotal;
 use crate::sweep::Seen;
 
 /// The most commits that a plan drops. A repository with more to delete is pruned without a plan. In tests few enough to
@@ -61,6 +62,9 @@ pub struct Header {
     pub dropped: Vec<Dropped>,
     /// Candidates by type.
     pub totals: BTreeMap<String, Total>,
+    /// What a cleanup of the sysroot removes from the repository's `tmp`, as far as it is there already.
+    #[serde(default)]
+    pub tmp: TmpTotal,
     repo_identity: RepoIdentity,
     retention: Retention,
     /// The commits that it keeps with all that they reach.
@@ -164,7 +168,7 @@ impl Plan {
         let mut unchanged = Vec::new();
         for Dropped { commit, .. } in &self.header.dropped {
             let object = ObjectName::new(*commit, ObjectType::Commit);
-            let found = Seen::at(repo.objects(), &object.loose_path(repo.config().mode));
+            let found = Seen::at(repo.objects(), object.loose_path(repo.config().mode));
             let found = found.map_err(|error| Error::io(repo.path().join("objects"), error))?;
             if found.map(|seen| seen.identity()) == self.identity(object) {
                 unchanged.push(*commit);

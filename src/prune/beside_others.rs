@@ -57,6 +57,7 @@ fn run(
     let repo = files.open();
     let lock_timeout = Some(LockTimeout::After(Duration::from_millis(300)));
     let options = PruneOptions {
+        stale_tmp: false,
         retention,
         dry_run,
         effort: Effort { lock_timeout, lock_slice: Duration::from_millis(1), ..Effort::new(Impact::Full) },

@@ -22,6 +22,7 @@ fn options(retention: &Retention, jobs: usize) -> PruneOptions<'_> {
         dry_run: false,
         effort: effort(jobs),
         limits: Limits::default(),
+        stale_tmp: false,
         deltas_of: None,
         observer: None,
         plan: None,

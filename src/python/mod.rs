@@ -69,7 +69,7 @@ mod _core {
 
     #[pyfunction]
     #[pyo3(signature = (
-        repo, *, retention, delete_commit, deltas_of, max_freed, free_until, dry_run, effort, callbacks
+        repo, *, retention, delete_commit, deltas_of, stale_tmp, max_freed, free_until, dry_run, effort, callbacks
     ))]
     #[allow(clippy::too_many_arguments)]
     fn prune(
@@ -78,6 +78,7 @@ mod _core {
         retention: RetentionDict,
         delete_commit: Option<String>,
         deltas_of: Option<String>,
+        stale_tmp: bool,
         max_freed: Option<u64>,
         free_until: Option<u64>,
         dry_run: bool,
@@ -98,6 +99,7 @@ mod _core {
                 dry_run,
                 effort,
                 limits: Limits { max_freed, free_until },
+                stale_tmp,
                 deltas_of,
                 observer,
                 plan: None,
@@ -192,6 +194,7 @@ mod _core {
                 dry_run,
                 effort,
                 limits: Limits { max_freed, free_until },
+                stale_tmp: false,
                 deltas_of: None,
                 observer: None,
                 plan: Some(plan),

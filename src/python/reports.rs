@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 use crate::plan::{Header, Total};
 use crate::repo::lock::LockState;
 use crate::repo::object::{Checksum, ObjectType};
-use crate::report::{Failure, PruneReport};
+use crate::report::{Failure, PruneReport, TmpTotal};
 use crate::sysroot::{DeploymentStatus, SysrootStatus};
 use crate::view::{Explanation, Holder, Place, PolicyCheck, RuledRef, Space, Usage, Way};
 
@@ -21,6 +21,9 @@ pub(super) struct PruneDict {
     deltas_pruned: u64,
     delta_indexes_pruned: u64,
     leftovers_pruned: u64,
+    tmp_pruned: u64,
+    tmp_bytes_freed: u64,
+    disk_bytes_freed: u64,
     deployments_removed: Vec<String>,
     container_layers_removed: Vec<String>,
     by_plan: bool,
@@ -81,6 +84,9 @@ impl From<PruneReport> for PruneDict {
             deltas_pruned: report.deltas_pruned,
             delta_indexes_pruned: report.delta_indexes_pruned,
             leftovers_pruned: report.leftovers_pruned,
+            tmp_pruned: report.tmp_pruned,
+            tmp_bytes_freed: report.tmp_bytes_freed,
+            disk_bytes_freed: report.disk_bytes_freed,
             deployments_removed: report.deployments_removed,
             container_layers_removed: report.container_layers_removed,
             by_plan: report.by_plan,
@@ -108,6 +114,7 @@ pub(super) struct PlanDict {
     roots: Vec<(String, String)>,
     dropped: Vec<DroppedDict>,
     by_type: BTreeMap<&'static str, TotalDict>,
+    tmp: TmpDict,
 }
 
 #[derive(IntoPyObject)]
@@ -149,6 +156,7 @@ impl From<&Header> for PlanDict {
                 })
                 .collect(),
             by_type: ObjectType::ALL.into_iter().map(|kind| (kind.as_str(), total(kind))).collect(),
+            tmp: header.tmp.into(),
         }
     }
 }
@@ -163,6 +171,19 @@ pub(super) struct StatusDict {
     leftovers: Vec<String>,
     obstacles: Vec<FailureDict>,
     strays: Vec<String>,
+    tmp: TmpDict,
+}
+
+#[derive(IntoPyObject)]
+struct TmpDict {
+    entries: u64,
+    bytes: u64,
+}
+
+impl From<TmpTotal> for TmpDict {
+    fn from(TmpTotal { entries, bytes }: TmpTotal) -> Self {
+        Self { entries, bytes }
+    }
 }
 
 #[derive(IntoPyObject)]
@@ -201,6 +222,7 @@ impl From<SysrootStatus> for StatusDict {
                 LockState::Unknown => None,
             },
             unreadable_images: status.unreadable_images,
+            tmp: status.tmp.into(),
             leftovers: status.leftovers.iter().map(|path| path.display().to_string()).collect(),
             obstacles: status.obstacles.into_iter().map(Into::into).collect(),
             strays: status.strays.iter().map(|path| path.display().to_string()).collect(),

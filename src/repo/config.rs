@@ -50,6 +50,9 @@ impl LockTimeout {
 /// libostree's default for `core.lock-timeout-secs`.
 const DEFAULT_LOCK_TIME: Duration = Duration::from_secs(300);
 
+/// libostree's default for `core.tmp-expiry-secs`: a day.
+const DEFAULT_TMP_EXPIRY: u64 = 24 * 60 * 60;
+
 /// The settings that matter to a prune.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
@@ -63,6 +66,8 @@ pub struct Config {
     pub lock_timeout: LockTimeout,
     /// `core.payload-link-threshold`, in bytes: a link to a live file at least this long is kept.
     pub payload_link_threshold: u64,
+    /// `core.tmp-expiry-secs`: what is older goes from `tmp`. Where it is no number, nothing is.
+    pub tmp_expiry: u64,
     /// `core.tombstone-commits`: a deleted commit leaves a tombstone.
     pub tombstones: bool,
     /// Names of the remotes configured here.
@@ -102,12 +107,18 @@ impl Config {
             Some(bytes) => u64::try_from(bytes).unwrap_or(u64::MAX),
             None => u64::MAX,
         };
+        // A negative one libostree reads as a very large one.
+        let tmp_expiry = match core.value("tmp-expiry-secs")? {
+            Some(text) => text.parse().unwrap_or(u64::MAX),
+            None => DEFAULT_TMP_EXPIRY,
+        };
         Ok(Self {
             mode,
             parent: core.value("parent")?.filter(|p| !p.is_empty()).map(PathBuf::from),
             locking: core.boolean("locking", true)?,
             lock_timeout,
             payload_link_threshold,
+            tmp_expiry,
             tombstones: core.boolean("tombstone-commits", false)?,
             remotes: remotes(&file),
         })
@@ -210,6 +221,14 @@ mod tests {
         assert!(config.locking);
         assert_eq!(config.lock_timeout, LockTimeout::After(DEFAULT_LOCK_TIME));
         assert_eq!(config.payload_link_threshold, u64::MAX);
+        assert_eq!(config.tmp_expiry, 86400);
+    }
+
+    #[test]
+    fn an_expiry_that_is_no_number_lets_nothing_expire() {
+        for (text, expiry) in [("7", 7), ("0", 0), ("-1", u64::MAX), ("1 day", u64::MAX), ("", u64::MAX)] {
+            assert_eq!(parse(&format!("tmp-expiry-secs={text}\n")).unwrap().tmp_expiry, expiry, "{text}");
+        }
     }
 
     #[test]

@@ -166,8 +166,8 @@ pub(crate) fn open_or_create(directory: impl AsFd, name: &str, mode: Mode) -> Re
 }
 
 /// Opens the regular file `name` to be locked, if there is one.
-pub(crate) fn open_existing(directory: impl AsFd, name: &str) -> Result<Option<OwnedFd>> {
-    hold(&directory, name)?.map(|held| open_regular(&held, OFlags::RDONLY)).transpose()
+pub(crate) fn open_existing(directory: impl AsFd, name: impl Arg, flags: OFlags) -> Result<Option<OwnedFd>> {
+    hold(&directory, name)?.map(|held| open_regular(&held, flags)).transpose()
 }
 
 /// Replaces a file by one that is made with `mode`, less the umask; `prepare` gives it its other attributes. For files in a directory of a repository see

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::fcntl::{fcntl, FcntlArg};
-use rustix::fs::{flock, FlockOperation};
+use rustix::fs::{flock, FlockOperation, OFlags};
 
 use super::config::LockTimeout;
 use super::directory::{open_existing, open_or_create, LOCK};
@@ -63,7 +63,7 @@ impl Lock {
     /// Opens `.lock` for a dry run: nothing is created, and what can't be opened is not locked. Where there is no
     /// lock file nobody has locked yet.
     pub fn open_read_only(repo: impl AsFd, path: &Path, timeout: LockTimeout) -> Self {
-        let file = open_existing(repo, ".lock").ok().flatten();
+        let file = open_existing(repo, ".lock", OFlags::RDONLY).ok().flatten();
         Self { path: path.join(".lock"), file, timeout }
     }
 
@@ -188,6 +188,11 @@ fn try_lock(file: BorrowedFd, kind: LockKind) -> std::io::Result<bool> {
     }
 }
 
+/// Takes the exclusive lock on a file of libostree's own, if nobody else has it. Closing the file releases it.
+pub(crate) fn try_exclusive(file: BorrowedFd) -> std::io::Result<bool> {
+    try_lock(file, LockKind::Exclusive)
+}
+
 fn set_lock(file: BorrowedFd, lock_type: i32) -> std::io::Result<()> {
     fcntl(file, FcntlArg::F_OFD_SETLK(&whole_file(lock_type)?))?;
     Ok(())
@@ -218,7 +223,7 @@ fn whole_file(lock_type: i32) -> std::io::Result<libc::flock> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rustix::fs::{Mode, OFlags};
+    use rustix::fs::Mode;
 
     fn open(dir: &tempfile::TempDir, timeout: LockTimeout) -> Lock {
         let fd = rustix::fs::open(dir.path(), OFlags::DIRECTORY, Mode::empty()).unwrap();

@@ -16,7 +16,7 @@ use std::ops::ControlFlow;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -26,6 +26,8 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
+use super::links::Links;
+use super::seen::Seen;
 use crate::control::Control;
 use crate::error::{Error, Result};
 use crate::fault::{self, Step};
@@ -39,7 +41,7 @@ const INSIDE: ResolveFlags =
     ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS).union(ResolveFlags::NO_XDEV);
 
 /// The kernel takes no longer path at a time, `PATH_MAX`.
-const LONGEST_PATH: usize = 4000;
+pub(super) const LONGEST_PATH: usize = 4000;
 
 /// How far above where it is a thread keeps a directory open, in a deep tree.
 const STEP: usize = 32;
@@ -63,6 +65,24 @@ pub(crate) struct Context<'a> {
     pub crew: Crew<'a>,
     pub deadline: Instant,
     pub stuck: &'a Stuck,
+    /// Where the deleted files' sizes are added up, if that is wanted.
+    pub bytes: Option<&'a AtomicU64>,
+}
+
+impl Context<'_> {
+    /// Deletes a file, and counts what that gives back.
+    fn unlink(&self, directory: &OwnedFd, name: &[u8], doomed: Option<&OwnedFd>) -> rustix::io::Result<()> {
+        // What can't be looked at is not counted.
+        let seen = Seen::at(directory, name).ok().flatten();
+        unlink(directory, name, doomed)?;
+        if let Some(seen) = seen {
+            if let Some(bytes) = self.bytes {
+                bytes.fetch_add(seen.size(), Ordering::Relaxed);
+            }
+            self.control.freed_on_disk(Links::default().freed_by(&seen));
+        }
+        Ok(())
+    }
 }
 
 /// What became of a tree.
@@ -134,7 +154,7 @@ pub(crate) fn remove(parent: &OwnedFd, path: &Path, keep_root: bool, context: Co
             return Ok(Outcome::Stuck);
         }
     };
-    let node = Node { parent: ROOT, name: name.to_owned(), unfinished: 0, stuck: keep_root, tries: 0 };
+    let node = Node { stuck: keep_root, ..Node::new(ROOT, name.to_owned()) };
     let state =
         State { nodes: vec![node], ready: vec![ROOT], busy: 0, stopped: false, outcome: Outcome::Unfinished };
     let tree = Tree {
@@ -152,11 +172,11 @@ pub(crate) fn remove(parent: &OwnedFd, path: &Path, keep_root: bool, context: Co
 }
 
 /// Deletes the file `path`, whose last component is its name in `directory`. False if it is stuck.
-pub(crate) fn remove_file(directory: &OwnedFd, path: &Path, stuck: &Stuck) -> bool {
+pub(crate) fn remove_file(directory: &OwnedFd, path: &Path, context: Context) -> bool {
     let name = path.file_name().unwrap_or_default();
-    let removed = unlink(directory, name.as_bytes(), None);
+    let removed = context.unlink(directory, name.as_bytes(), None);
     if let Err(error) = removed {
-        stuck.add(path.to_owned(), reason(error));
+        context.stuck.add(path.to_owned(), reason(error));
     }
     removed.is_ok()
 }
@@ -172,7 +192,7 @@ pub(crate) fn open(directory: &OwnedFd, path: &[u8], flags: OFlags) -> rustix::i
     openat2(directory, path, flags | OFlags::CLOEXEC, Mode::empty(), INSIDE)
 }
 
-fn reason(error: Errno) -> Cause {
+pub(super) fn reason(error: Errno) -> Cause {
     match error {
         Errno::XDEV => Cause::from(error).in_words("it is a mount point"),
         other => other.into(),
@@ -212,6 +232,14 @@ struct Node {
     /// Whether something stays in it.
     stuck: bool,
     tries: u8,
+    /// The room that it takes itself, in bytes.
+    on_disk: u64,
+}
+
+impl Node {
+    fn new(parent: usize, name: OsString) -> Self {
+        Self { parent, name, unfinished: 0, stuck: false, tries: 0, on_disk: 0 }
+    }
 }
 
 /// Where a thread is.
@@ -276,6 +304,8 @@ impl Tree<'_> {
                 return self.finish(node, here);
             }
         };
+        // On some file systems it shrinks while it is emptied.
+        let on_disk = Seen::at_itself(directory).map_or(0, |seen| seen.on_disk());
         let (mut directories, mut stuck) = (Vec::new(), false);
         let left = if self.context.stuck.is_empty() {
             HashSet::new()
@@ -295,7 +325,7 @@ impl Tree<'_> {
                 Ok(Some(FileType::Directory)) => directories.push(name.to_owned()),
                 Ok(None) => {}
                 Ok(Some(_)) | Err(_) => {
-                    let removed = unlink(directory, entry.name, Some(directory));
+                    let removed = self.context.unlink(directory, entry.name, Some(directory));
                     if let Err(error) = removed {
                         stuck = true;
                         let path = self.path_of(node).join(name);
@@ -319,6 +349,7 @@ impl Tree<'_> {
         }
         let mut state = lock(&self.state);
         state.nodes[node].stuck |= stuck;
+        state.nodes[node].on_disk = on_disk;
         state.nodes[node].unfinished = directories.len();
         if directories.is_empty() {
             drop(state);
@@ -326,7 +357,7 @@ impl Tree<'_> {
         }
         for name in directories {
             let child = state.nodes.len();
-            state.nodes.push(Node { parent: node, name, unfinished: 0, stuck: false, tries: 0 });
+            state.nodes.push(Node::new(node, name));
             state.ready.push(child);
         }
         Ok(ControlFlow::Continue(()))
@@ -340,7 +371,10 @@ impl Tree<'_> {
             }
             if !lock(&self.state).nodes[node].stuck {
                 match self.remove_directory(node, here) {
-                    Ok(()) => self.context.crew.pace.deleted(self.parent),
+                    Ok(()) => {
+                        self.context.control.freed_on_disk(lock(&self.state).nodes[node].on_disk);
+                        self.context.crew.pace.deleted(self.parent);
+                    }
                     Err(Errno::NOENT) => {}
                     // Somebody was faster with an addition than we.
                     Err(Errno::NOTEMPTY | Errno::EXIST) if self.begin_again(node) => {

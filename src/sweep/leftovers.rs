@@ -12,7 +12,10 @@ use rustix::fs::{openat, FileType, Mode, OFlags, CWD};
 use rustix::io::Errno;
 
 use super::checkout::{self, Outcome, Stuck};
+use super::extent::{measure, Extent};
+use super::links::Links;
 use super::objects::{Context, Gone};
+use super::{remove, Seen};
 use crate::error::{Error, Result};
 use crate::mark::live_set::LiveSet;
 use crate::pruned::{Item, Reason};
@@ -78,6 +81,9 @@ impl Deltas {
                 continue;
             }
             let path = candidate.parent().join(&candidate.name);
+            if context.dry_run {
+                measure_candidate(context, &candidate)?;
+            }
             if let (false, Some(deadline)) = (context.dry_run, deadline) {
                 let failed = report.failures.len();
                 let result = remove_candidate(context, &candidate, report, deadline);
@@ -170,6 +176,16 @@ fn is_kept(context: Context, live: &LiveSet, commit: Checksum) -> Result<bool> {
     Ok(in_parent || (live.contains(object) && context.repo.has(object)?))
 }
 
+/// Counts for a dry run what the removal of an index or a delta gives back.
+fn measure_candidate(context: Context, candidate: &Candidate) -> Result<()> {
+    let Some(parent) = open(context, &candidate.parent())? else { return Ok(()) };
+    let mut extent = Extent::default();
+    let path = candidate.parent().join(&candidate.name);
+    measure(&parent, &path, context.control, &mut Links::default(), &mut extent)?;
+    context.control.freed_on_disk(extent.disk);
+    Ok(())
+}
+
 /// Removes an index, or a delta: the superblock that announces it, what else is there, and its directory. False if
 /// time was over before.
 fn remove_candidate(
@@ -180,16 +196,17 @@ fn remove_candidate(
 ) -> Result<bool> {
     let Some(parent) = open(context, &candidate.parent())? else { return Ok(true) };
     if candidate.is_index {
-        return unlink(&parent, candidate.name.as_bytes()).map(|()| true);
+        return unlink(&parent, candidate.name.as_bytes(), context).map(|()| true);
     }
     let path = candidate.parent().join(&candidate.name);
     let io = |error| Error::io(&path, error);
     let Some(delta) = parent.child(&candidate.name).map_err(io)? else { return Ok(true) };
-    unlink(&delta, b"superblock")?;
+    let on_disk = Seen::at_itself(&delta).map_or(0, |seen| seen.on_disk());
+    unlink(&delta, b"superblock", context)?;
     let mut directories = Vec::new();
-    each_entry(&delta, &path, |entry| match delta.unlink(entry.name) {
-        Ok(()) | Err(Errno::NOENT) => Ok(()),
-        Err(Errno::ISDIR) => {
+    each_entry(&delta, &path, |entry| match remove(&delta, entry.name, context, None) {
+        Ok(_) => Ok(()),
+        Err(error) if error.raw_os_error() == Some(Errno::ISDIR.raw_os_error()) => {
             directories.push(path.join(name(entry)));
             Ok(())
         }
@@ -198,7 +215,7 @@ fn remove_candidate(
     let stuck = Stuck::default();
     let Context { control, crew, .. } = context;
     for directory in directories {
-        let tree = checkout::Context { control, crew, deadline, stuck: &stuck };
+        let tree = checkout::Context { control, crew, deadline, stuck: &stuck, bytes: None };
         if checkout::remove(&delta, &directory, false, tree)? == Outcome::Unfinished {
             return Ok(false);
         }
@@ -206,6 +223,7 @@ fn remove_candidate(
     let failures = stuck.into_failures();
     if failures.is_empty() {
         parent.remove_directory(&candidate.name).map_err(|error| io(error.into()))?;
+        control.freed_on_disk(on_disk);
     }
     report.failures.extend(failures);
     Ok(true)
@@ -224,7 +242,7 @@ pub(crate) fn prune_summaries(context: Context, report: &mut PruneReport) -> Res
                 return Ok(());
             }
             let path = path.join(name(entry));
-            let result = if context.dry_run { Ok(()) } else { unlink(&summaries, entry.name) };
+            let result = unlink(&summaries, entry.name, context);
             if note(context, &path, report, result)? {
                 report.leftovers_pruned += 1;
                 tell(context, Item::Summary(path), Reason::WithoutRemote);
@@ -278,11 +296,10 @@ fn open(context: Context, path: &Path) -> Result<Option<Directory>> {
     context.repo.part(top)?.map_or(Ok(None), |top| top.child(name).map_err(io))
 }
 
-fn unlink(directory: &Directory, name: &[u8]) -> Result<()> {
-    match directory.unlink(name) {
-        Ok(()) | Err(Errno::NOENT) => Ok(()),
-        Err(error) => Err(Error::io(Path::new(OsStr::from_bytes(name)), error)),
-    }
+fn unlink(directory: &Directory, name: &[u8], context: Context) -> Result<()> {
+    remove(directory, name, context, None)
+        .map(drop)
+        .map_err(|error| Error::io(Path::new(OsStr::from_bytes(name)), error))
 }
 
 /// Notes what could not be removed, and goes on; true if there is nothing to note. A dry run's figures are true, or

@@ -2,53 +2,33 @@
 //!
 //! [`verdict`] decides, for dry and real runs alike; [`objects`] goes through the object directories, in the [`order`]
 //! that suits the file system; [`commits`] and [`leftovers`] take care of what belongs to a commit: detached metadata, partial marks, static deltas, cached
-//! summaries. [`checkout`] removes directory trees.
+//! summaries. [`checkout`] removes directory trees, [`extent`] tells what that gives back, and [`tmp`] finds what
+//! interrupted transactions left.
 
 pub(crate) mod caches;
 pub(crate) mod checkout;
 pub(crate) mod commits;
+pub(crate) mod extent;
 pub(crate) mod leftovers;
 mod limits;
+pub(crate) mod links;
 pub(crate) mod objects;
 mod order;
+mod seen;
+pub(crate) mod tmp;
 mod tombstone;
 pub(crate) mod verdict;
 
-use std::os::fd::OwnedFd;
-
-use rustix::fs::{statx, syncfs, AtFlags, Statx, StatxFlags};
+use rustix::fs::syncfs;
 use rustix::io::Errno;
+use rustix::path::Arg;
 
 use self::checkout::unlink_protected;
 pub use self::limits::Limits;
 use self::objects::Context;
+pub(crate) use self::seen::Seen;
 use crate::plan::Identity;
 use crate::repo::directory::Directory;
-
-/// A file as it was seen.
-pub(crate) struct Seen(Statx);
-
-impl Seen {
-    /// Looks at the file `path` below `directory`; None where there is none.
-    pub fn at(directory: &OwnedFd, path: &str) -> std::io::Result<Option<Self>> {
-        let wanted = StatxFlags::BASIC_STATS | StatxFlags::BTIME;
-        match statx(directory, path, AtFlags::SYMLINK_NOFOLLOW, wanted) {
-            Ok(stat) => Ok(Some(Self(stat))),
-            Err(Errno::NOENT) => Ok(None),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    /// Its size in bytes.
-    pub fn size(&self) -> u64 {
-        self.0.stx_size
-    }
-
-    /// What tells it from a later file of the same name.
-    pub fn identity(&self) -> Identity {
-        Identity::of(&self.0)
-    }
-}
 
 /// What became of a file that should go.
 #[allow(clippy::large_enum_variant)] // Looked at once and dropped: a box would cost more.
@@ -64,7 +44,7 @@ pub(crate) enum Removal {
 /// Deletes the file `name` in `directory`, or in a dry run only looks at it.
 pub(crate) fn remove(
     directory: &Directory,
-    name: &str,
+    name: impl Arg + Copy,
     context: Context,
     expected: Option<Identity>,
 ) -> std::io::Result<Removal> {
@@ -77,7 +57,9 @@ pub(crate) fn remove(
         let result = match unlink() {
             // On btrfs even that takes room, and what was deleted before gives its own back with a commit.
             Err(Errno::NOSPC) => syncfs(directory).and_then(|()| unlink()),
-            Err(Errno::PERM) if context.unprotects => unlink_protected(directory, name.as_bytes()),
+            Err(Errno::PERM) if context.unprotects => {
+                unlink_protected(directory, name.as_cow_c_str()?.to_bytes())
+            }
             other => other,
         };
         match result {
@@ -85,5 +67,6 @@ pub(crate) fn remove(
             result => result?,
         }
     }
+    context.control.freed_on_disk(context.links.freed_by(&seen));
     Ok(Removal::Done(seen))
 }

@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use super::links::Links;
 use super::order::{is_plenty, Gathered, Order, Portion};
 use super::verdict::{verdict, Verdict};
 use super::{caches, remove, Limits, Removal, Seen};
@@ -51,6 +52,8 @@ pub(crate) struct Context<'a> {
     pub plan: Option<&'a Plan>,
     /// Whether a file that is marked as immutable goes all the same.
     pub unprotects: bool,
+    /// What a dry run of a cleanup has found to go before.
+    pub links: &'a Links,
 }
 
 impl Context<'_> {

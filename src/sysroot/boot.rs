@@ -65,7 +65,7 @@ pub(super) fn remove_unused(path: &Path, item: &Path, context: Context) -> Resul
     };
     match kind {
         FileType::Directory => remove(&parent, item, false, context),
-        _ if remove_file(&parent, item, context.stuck) => Ok(Outcome::Gone),
+        _ if remove_file(&parent, item, context) => Ok(Outcome::Gone),
         _ => Ok(Outcome::Stuck),
     }
 }

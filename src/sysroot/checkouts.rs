@@ -51,6 +51,11 @@ impl Unused {
         self.path_in("backing")
     }
 
+    /// Its origin, relative to the sysroot.
+    pub fn origin(&self) -> PathBuf {
+        self.path().with_file_name(format!("{}.origin", self.name))
+    }
+
     fn path_in(&self, directory: &str) -> PathBuf {
         Path::new(DEPLOY).join(&self.stateroot).join(directory).join(&self.name)
     }
@@ -156,7 +161,7 @@ fn remove_checkout(deploy: &OwnedFd, checkout: &Unused, context: Context) -> Res
         Err(error) => return Err(io(error)),
     }
     // Nobody would ever find an origin without its checkout.
-    keep_root |= !remove_file(&checkouts, &path.with_file_name(format!("{name}.origin")), context.stuck);
+    keep_root |= !remove_file(&checkouts, &checkout.origin(), context);
     remove(&checkouts, &path, keep_root, context)
 }
 

@@ -1,12 +1,13 @@
 //! The order in which a sysroot is cleaned up: leftovers, deployment refs, the repository.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::io::Errno;
 
 use super::leftovers::{self, Forecast};
 use super::libostree::{self, Sysroot};
-use super::{host, Owner};
+use super::{host, in_repo, Owner};
 use crate::container::layers;
 use crate::control::{Control, Phase};
 use crate::effort::Effort;
@@ -14,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::mark::retention::Retention;
 use crate::pace::sync_file_system;
 use crate::plan;
-use crate::prune::{lock_both, prune_within, PlanUse, PruneOptions, Surroundings};
+use crate::prune::{lock_both, prune_within, stale_tmp, PlanUse, PruneOptions, Surroundings};
 use crate::pruned::Observer;
 use crate::repo::config::LockTimeout;
 use crate::repo::lock::{poll, Attempt, LockKind};
@@ -72,20 +73,22 @@ fn in_this_thread(path: &Path, options: &CleanupOptions, control: &Control) -> R
         Err(Error::OutOfTime) => Ok(out_of_time(joined(before, PruneReport::default()))),
         Err(error) => {
             let (error, report) = error.split();
-            Err(error.after(joined(before, report.unwrap_or_default())))
+            let nothing =
+                || PruneReport { disk_bytes_freed: control.disk_bytes_freed(), ..PruneReport::default() };
+            Err(error.after(joined(before, report.unwrap_or_else(nothing))))
         }
     }
 }
 
 /// The report of a cleanup: what was done before its prune, and the prune.
 fn joined(before: PruneReport, mut prune: PruneReport) -> PruneReport {
-    for failure in &mut prune.failures {
-        failure.path = Path::new("ostree/repo").join(&failure.path);
-    }
-    let pruned = std::mem::take(&mut prune.failures);
+    let pruned = std::mem::take(&mut prune.failures).into_iter().map(in_repo);
     PruneReport {
         deployments_removed: before.deployments_removed,
         container_layers_removed: before.container_layers_removed,
+        tmp_pruned: before.tmp_pruned,
+        tmp_bytes_freed: before.tmp_bytes_freed,
+        unfinished: prune.unfinished.take().or(before.unfinished),
         failures: before.failures.into_iter().chain(pruned).collect(),
         warnings: before.warnings.into_iter().chain(std::mem::take(&mut prune.warnings)).collect(),
         ..prune
@@ -124,6 +127,7 @@ fn clean_sysroot(
     owner.own = host::owns(&repo)?;
     if dry_run {
         let Forecast { checkouts, failures, strays, .. } = Forecast::of(&owner)?;
+        let (extent, links) = leftovers::measure(&owner, control)?;
         before.deployments_removed = checkouts;
         before.failures = failures;
         before.warnings = strays.iter().map(|path| leftovers::warn_of_stray(path)).collect();
@@ -132,9 +136,14 @@ fn clean_sysroot(
             before.container_layers_removed = layers.iter().filter_map(layers::digest).collect();
             owner.dropped = layers.into_iter().map(|layer| layer.path).collect();
         }
+        owner.links = Arc::new(links);
+        control.freed_on_disk(extent.disk);
+        clean_tmp(&mut owner, &repo, options, control, before)?;
         return prune(&mut owner, &repo, options, control);
     }
     remove_leftovers(&mut owner, &repo, options, control, before)?;
+    // libostree does the same when it has written the deployment refs, and tells nobody.
+    clean_tmp(&mut owner, &repo, options, control, before)?;
     let report = write_refs_and_prune(&mut owner, &repo, options, control, before)?;
     if report.unfinished.is_some() {
         return Ok(report);
@@ -168,7 +177,6 @@ fn drop_layers(
         layers::sync(repo)?;
     }
     report.container_layers_removed.extend(removed);
-    let in_repo = |failure: Failure| Failure { path: Path::new("ostree/repo").join(failure.path), ..failure };
     report.failures.extend(failures.into_iter().map(in_repo));
     Ok(())
 }
@@ -188,6 +196,25 @@ fn remove_leftovers(
     report.deployments_removed.extend(std::mem::take(&mut done.removed));
     report.warnings.extend(done.strays.iter().map(|path| leftovers::warn_of_stray(path)));
     report.failures.extend(done.into_failures());
+    result
+}
+
+/// Removes what interrupted transactions left in the repository's `tmp`.
+fn clean_tmp(
+    owner: &mut Owner,
+    repo: &Repo,
+    options: &CleanupOptions,
+    control: &Control,
+    report: &mut PruneReport,
+) -> Result<()> {
+    let mut found = PruneReport::default();
+    let retention = Retention::of_sysroot();
+    let result =
+        stale_tmp::remove_stale(repo, owner, &prune_options(options, &retention), control, &mut found);
+    report.tmp_pruned = found.tmp_pruned;
+    report.tmp_bytes_freed = found.tmp_bytes_freed;
+    report.unfinished = found.unfinished;
+    report.failures.extend(found.failures.into_iter().map(in_repo));
     result
 }
 
@@ -229,10 +256,8 @@ fn write_refs(
     control: &Control,
     report: &mut PruneReport,
 ) -> Result<bool> {
-    let lock = repo.lock(lock_timeout)?;
-    // libostree will take the repository's lock itself, in a wait that can't be cancelled. So wait here until it
-    // can be had.
-    drop(lock_both(owner, &lock, LockKind::Shared, control)?);
+    let timeout = lock_timeout.unwrap_or_else(|| repo.lock_timeout());
+    poll(timeout, control, || Ok(owner.try_lock()?.map_or(Attempt::Acquired(()), Attempt::Busy)))?;
     let result = owner.look().map(|()| libostree::write_refs(owner.path, &owner.listing, control));
     owner.unlock();
     match result? {
@@ -257,18 +282,16 @@ fn still_full() -> PruneReport {
     }
 }
 
+fn prune_options<'a>(options: &CleanupOptions<'a>, retention: &'a Retention) -> PruneOptions<'a> {
+    let CleanupOptions { dry_run, effort, limits, observer, plan, .. } = *options;
+    PruneOptions { retention, dry_run, effort, limits, deltas_of: None, observer, stale_tmp: false, plan }
+}
+
 /// Prunes the repository: by the plan, if there is one that will do.
 fn prune(owner: &mut Owner, repo: &Repo, options: &CleanupOptions, control: &Control) -> Result<PruneReport> {
-    let CleanupOptions { dry_run, effort, limits, observer, plan, own_plans, .. } = *options;
-    let options = PruneOptions {
-        retention: &Retention::of_sysroot(),
-        dry_run,
-        effort,
-        limits,
-        deltas_of: None,
-        observer,
-        plan,
-    };
+    let CleanupOptions { dry_run, plan, own_plans, .. } = *options;
+    let retention = Retention::of_sysroot();
+    let options = prune_options(options, &retention);
     let mut plan_refused = None;
     if let Some(plan) = plan {
         match prune_within(repo, owner, &options, control) {

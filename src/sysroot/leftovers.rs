@@ -20,6 +20,8 @@ use crate::repo::config::LockTimeout;
 use crate::repo::lock::{poll, Attempt};
 use crate::report::{Cause, Failure};
 use crate::sweep::checkout::{Context, Outcome, Stuck};
+use crate::sweep::extent::{self, Extent};
+use crate::sweep::links::Links;
 
 /// What to say of a directory that is no checkout. It is not ours to remove, so it leaves no cleanup incomplete.
 pub(super) fn warn_of_stray(path: &Path) -> String {
@@ -50,19 +52,24 @@ impl Leftover {
         }
     }
 
+    /// All that goes with it, relative to the sysroot.
+    fn places(&self) -> Vec<PathBuf> {
+        match self {
+            Leftover::Checkout(checkout) if checkout.kept_because().is_some() => Vec::new(),
+            Leftover::Checkout(checkout) => vec![checkout.backing(), checkout.origin(), checkout.path()],
+            Leftover::Boot(item) => vec![item.clone()],
+        }
+    }
+
     /// What keeps it from being removed, as far as that shows beforehand.
     fn obstacles(&self, path: &Path, mounts: &Mounts) -> Result<Vec<Failure>> {
-        let places = match self {
-            Leftover::Checkout(checkout) => {
-                if let Some(reason) = checkout.kept_because() {
-                    return Ok(vec![Failure { path: checkout.path(), error: reason.into() }]);
-                }
-                vec![checkout.backing(), checkout.path()]
+        if let Leftover::Checkout(checkout) = self {
+            if let Some(reason) = checkout.kept_because() {
+                return Ok(vec![Failure { path: checkout.path(), error: reason.into() }]);
             }
-            Leftover::Boot(item) => vec![item.clone()],
-        };
+        }
         let mut found = Vec::new();
-        for place in places {
+        for place in self.places() {
             let points = mounts.at_or_below(path, &place)?;
             found.extend(points.into_iter().map(|path| Failure { path, error: mount_point() }));
         }
@@ -131,7 +138,7 @@ fn slice(
     let deadline = Instant::now() + effort.slice();
     let crew = pace.sweepers();
     for leftover in leftovers {
-        let context = Context { control, crew, deadline, stuck: &done.stuck };
+        let context = Context { control, crew, deadline, stuck: &done.stuck, bytes: None };
         let outcome = match &leftover {
             Leftover::Checkout(checkout) => checkouts::remove_unused(owner.path, checkout, context)?,
             Leftover::Boot(item) => boot::remove_unused(owner.path, item, context)?,
@@ -186,6 +193,22 @@ impl Forecast {
         }
         Ok(forecast)
     }
+}
+
+/// What the removal of all leftovers gives back, and the names that go with them.
+pub(super) fn measure(owner: &Owner, control: &Control) -> Result<(Extent, Links)> {
+    let (mut extent, mut links) = (Extent::default(), Links::default());
+    for leftover in find(owner.path, &owner.listing, &owner.host)?.0 {
+        for item in leftover.places() {
+            let parent = owner.path.join(item.parent().unwrap_or(Path::new("")));
+            match openat(CWD, &parent, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()) {
+                Ok(parent) => extent::measure(&parent, &item, control, &mut links, &mut extent)?,
+                Err(Errno::NOENT) => {}
+                Err(error) => return Err(Error::io(parent, error)),
+            }
+        }
+    }
+    Ok((extent, links))
 }
 
 /// What is left over, and directories that nobody knows.

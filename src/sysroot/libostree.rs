@@ -56,10 +56,10 @@ impl Sysroot {
 }
 
 /// Writes the refs that keep the deployments' commits, and deletes those of other boot versions: what
-/// `generate_deployment_refs` does. Its transaction also removes what is stale in `tmp`.
+/// `generate_deployment_refs` does. Without its transaction, which would also remove what is stale in `tmp`, mounts and all.
 ///
 /// # Locking
-/// To be called with the sysroot's lock held, and the repository's not: the transaction takes that itself.
+/// To be called with the sysroot's lock held. The repository's is not taken.
 pub(super) fn write_refs(path: &Path, listing: &Listing, control: &Control) -> Result<()> {
     let current = (listing.boot_version, listing.sub_boot_version);
     cancellable(control, |cancellable| {
@@ -67,18 +67,17 @@ pub(super) fn write_refs(path: &Path, listing: &Listing, control: &Control) -> R
         for other in [(0, 0), (0, 1), (1, 0), (1, 1)].into_iter().filter(|version| *version != current) {
             let prefix = c_text(&format!("ostree/{}/{}", other.0, other.1))?;
             for name in repo.refs_below(&prefix)? {
-                repo.delete_ref(&name)?;
+                repo.set_ref(&name, None)?;
             }
         }
-        let transaction = repo.transaction()?;
         for (index, deployment) in listing.deployments.iter().enumerate() {
             let name = c_text(&format!("ostree/{}/{}/{index}", current.0, current.1))?;
             // A full disk may have no room for what is there already.
             if repo.commit_of(&name).as_deref() != Some(&deployment.checksum) {
-                transaction.set_ref(&name, &c_text(&deployment.checksum)?);
+                repo.set_ref(&name, Some(&c_text(&deployment.checksum)?))?;
             }
         }
-        Ok(transaction.commit()?)
+        Ok(())
     })
 }
 

@@ -88,15 +88,11 @@ functions! {
     ostree_deployment_get_osname: fn(Pointer) -> Text;
     ostree_deployment_is_pinned: fn(Pointer) -> c_int;
     ostree_deployment_is_staged: fn(Pointer) -> c_int;
-    ostree_repo_abort_transaction: fn(Pointer, Pointer, ErrorPlace) -> c_int;
-    ostree_repo_commit_transaction: fn(Pointer, Pointer, Pointer, ErrorPlace) -> c_int;
     ostree_repo_list_refs_ext: fn(Pointer, Text, *mut Pointer, c_uint, Pointer, ErrorPlace) -> c_int;
     ostree_repo_new: fn(Pointer) -> Pointer;
     ostree_repo_open: fn(Pointer, Pointer, ErrorPlace) -> c_int;
-    ostree_repo_prepare_transaction: fn(Pointer, *mut c_int, Pointer, ErrorPlace) -> c_int;
     ostree_repo_resolve_rev: fn(Pointer, Text, c_int, *mut *mut c_char, ErrorPlace) -> c_int;
     ostree_repo_set_ref_immediate: fn(Pointer, Text, Text, Text, Pointer, ErrorPlace) -> c_int;
-    ostree_repo_transaction_set_ref: fn(Pointer, Text, Text, Text);
     ostree_sysroot_get_booted_deployment: fn(Pointer) -> Pointer;
     ostree_sysroot_get_bootversion: fn(Pointer) -> c_int;
     ostree_sysroot_get_deployments: fn(Pointer) -> *mut GPtrArray;
@@ -509,16 +505,16 @@ impl<'a> Repo<'a> {
         Ok(found)
     }
 
-    /// Deletes a ref at once.
-    pub fn delete_ref(&self, name: &CStr) -> Outcome<()> {
+    /// Has a ref name a commit, or deletes it, at once.
+    pub fn set_ref(&self, name: &CStr, commit: Option<&CStr>) -> Outcome<()> {
         let functions = self.object.functions;
-        // SAFETY: The objects are alive and the name is NUL-terminated. No remote and no checksum may be NULL.
+        // SAFETY: The objects are alive and the texts are NUL-terminated. Remote and checksum may be NULL.
         checked(functions, |error| unsafe {
             (functions.ostree_repo_set_ref_immediate)(
                 self.object.pointer(),
                 null(),
                 name.as_ptr(),
-                null(),
+                commit.map_or(null(), CStr::as_ptr),
                 self.cancellable.0.pointer(),
                 error,
             )
@@ -546,65 +542,5 @@ impl<'a> Repo<'a> {
             (functions.g_free)(found.cast());
             commit
         }
-    }
-
-    pub fn transaction(&self) -> Outcome<Transaction<'_>> {
-        let functions = self.object.functions;
-        // SAFETY: The objects are alive; whether an older transaction is resumed need not be told.
-        checked(functions, |error| unsafe {
-            (functions.ostree_repo_prepare_transaction)(
-                self.object.pointer(),
-                null_mut(),
-                self.cancellable.0.pointer(),
-                error,
-            )
-        })?;
-        Ok(Transaction { repo: self })
-    }
-}
-
-/// A repository's transaction, which is aborted unless it is committed.
-pub(super) struct Transaction<'a> {
-    repo: &'a Repo<'a>,
-}
-
-impl Transaction<'_> {
-    /// Has a ref name a commit, once the transaction is committed.
-    pub fn set_ref(&self, name: &CStr, commit: &CStr) {
-        let object = &self.repo.object;
-        // SAFETY: The object is alive and in a transaction; the texts are NUL-terminated, and copied.
-        unsafe {
-            (object.functions.ostree_repo_transaction_set_ref)(
-                object.pointer(),
-                null(),
-                name.as_ptr(),
-                commit.as_ptr(),
-            );
-        }
-    }
-
-    pub fn commit(self) -> Outcome<()> {
-        let object = &self.repo.object;
-        // SAFETY: The objects are alive and in a transaction; no place for figures may be NULL.
-        checked(object.functions, |error| unsafe {
-            (object.functions.ostree_repo_commit_transaction)(
-                object.pointer(),
-                null_mut(),
-                self.repo.cancellable.0.pointer(),
-                error,
-            )
-        })?;
-        std::mem::forget(self);
-        Ok(())
-    }
-}
-
-impl Drop for Transaction<'_> {
-    fn drop(&mut self) {
-        let object = &self.repo.object;
-        // SAFETY: The object is alive and in a transaction. Aborting is not to be cancelled, and its failure changes nothing.
-        let _ = checked(object.functions, |error| unsafe {
-            (object.functions.ostree_repo_abort_transaction)(object.pointer(), null_mut(), error)
-        });
     }
 }

@@ -21,6 +21,7 @@ mod view;
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 pub use self::cleanup::{cleanup, CleanupOptions};
 pub use self::future::plan;
@@ -41,6 +42,8 @@ use crate::mark::RootSource;
 use crate::prune::Surroundings;
 use crate::repo::refs::Ref;
 use crate::repo::Repo;
+use crate::report::Failure;
+use crate::sweep::links::Links;
 
 /// The sysroot that a repository belongs to.
 struct Owner<'a> {
@@ -55,6 +58,8 @@ struct Owner<'a> {
     own: bool,
     /// Refs that a real run drops, and so protect nothing in a dry one.
     dropped: HashSet<PathBuf>,
+    /// Names that a real run deletes before it prunes.
+    links: Arc<Links>,
     control: &'a Control,
     /// While its lock is held.
     hold: Option<Hold<'a>>,
@@ -70,7 +75,17 @@ impl<'a> Owner<'a> {
 
     fn new(path: &'a Path, sysroot: Option<Sysroot>, control: &'a Control) -> Self {
         let (host, listing) = (Host::default(), Listing::default());
-        Self { path, sysroot, host, listing, own: false, dropped: HashSet::new(), control, hold: None }
+        Self {
+            path,
+            sysroot,
+            host,
+            listing,
+            own: false,
+            dropped: HashSet::new(),
+            links: Arc::default(),
+            control,
+            hold: None,
+        }
     }
 
     /// Looks again. The host comes first, as libostree's load may delete what it is known by.
@@ -84,6 +99,11 @@ impl<'a> Owner<'a> {
     fn unneeded_layers(&mut self, repo: &Repo, control: &Control) -> Result<Vec<Ref>> {
         Ok(layers::find(repo, self, control)?.unneeded)
     }
+}
+
+/// A failure of the repository's as one of the sysroot's.
+fn in_repo(failure: Failure) -> Failure {
+    Failure { path: Path::new("ostree/repo").join(failure.path), ..failure }
 }
 
 impl RootSource for Owner<'_> {
@@ -131,5 +151,9 @@ impl Surroundings for Owner<'_> {
     /// Files that are marked in a checkout are marked in the repository: they are the same.
     fn unprotects(&self) -> bool {
         true
+    }
+
+    fn links(&self) -> Arc<Links> {
+        Arc::clone(&self.links)
     }
 }

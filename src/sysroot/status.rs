@@ -10,14 +10,15 @@ use super::host::Staged;
 use super::leftovers::Forecast;
 use super::libostree::LOCK_FILE;
 use super::listing::DeploymentStatus;
-use super::{host, Owner};
+use super::{host, in_repo, Owner};
 use crate::container::layers;
 use crate::control::Control;
 use crate::error::{Error, Result};
 use crate::repo::lock::{self, LockState};
 use crate::repo::object::{Checksum, ObjectName, ObjectType};
 use crate::repo::{variant, Repo};
-use crate::report::Failure;
+use crate::report::{Failure, TmpTotal};
+use crate::sweep::tmp::forecast;
 
 /// A sysroot's state.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +35,8 @@ pub struct SysrootStatus {
     pub leftovers: Vec<PathBuf>,
     /// What it could not remove, as far as that shows beforehand.
     pub obstacles: Vec<Failure>,
+    /// What interrupted transactions left in the repository's `tmp`, and a cleanup removes.
+    pub tmp: TmpTotal,
     /// Directories among the checkouts that are none, relative to the sysroot: they stay.
     pub strays: Vec<PathBuf>,
     /// Refs of container images that can't be read, and why: the host's own tools stop at them.
@@ -45,20 +48,26 @@ pub fn status(path: &Path) -> Result<SysrootStatus> {
     let repo = Repo::open(&path.join("ostree/repo"))?;
     let control = Control::new();
     let mut owner = Owner::new(host::sysroot(path)?, None, &control);
-    let (forecast, unreadable_images) = match owner.look() {
+    let (leftovers, unreadable_images) = match owner.look() {
         Ok(()) => (Forecast::of(&owner)?, layers::find(&repo, &mut owner, &control)?.unreadable),
         // A cleanup refuses to remove anything.
         Err(Error::Refused(_)) => Default::default(),
         Err(error) => return Err(error),
     };
+    let tmp = forecast(&repo, &control)?;
     let deployments = std::mem::take(&mut owner.listing.deployments).into_iter();
     Ok(SysrootStatus {
         deployments: deployments
             .map(|deployment| complete(deployment, &owner, &repo))
             .collect::<Result<_>>()?,
-        leftovers: forecast.removed,
-        obstacles: forecast.failures,
-        strays: forecast.strays,
+        leftovers: leftovers.removed,
+        tmp: tmp.total(),
+        obstacles: leftovers
+            .failures
+            .into_iter()
+            .chain(tmp.extent.failures.into_iter().map(in_repo))
+            .collect(),
+        strays: leftovers.strays,
         unreadable_images,
         repo_lock: lock_state(&repo.path().join(".lock"))?,
         sysroot_lock: lock_state(&path.join(LOCK_FILE))?,

@@ -264,18 +264,25 @@ def test_a_stamp_on_a_full_disk_for_which_nothing_is_prepared(disk: Path) -> Non
 
 
 @pytest.mark.needs_root
-def test_a_full_disk_with_nothing_to_delete() -> None:
-    """The stamp stays if libostree could not do its part."""
+@pytest.mark.parametrize("refs", ["right", "missing"])
+def test_a_full_disk_with_nothing_to_delete(refs: str) -> None:
+    """The stamp stays if a deployment's ref could not be written."""
     with SMALL[0].disk() as disk:
         sysroot = worn_sysroot(disk / "sysroot")
         output(COMMAND, "cleanup", f"--sysroot={sysroot.path}")
         sysroot.stamp.touch()
+        if refs == "missing":
+            for ref in sysroot.repo.glob("refs/heads/ostree/?/?/?"):
+                ref.unlink()
         before = sysroot.state()
         with without_room(disk):
             done = sweep("cleanup", "--auto", "--impact=full", f"--sysroot={sysroot.path}")
-        assert done.returncode == 3
-        assert done.stderr.startswith("error: cannot remove ostree/repo/refs/heads/ostree: No space left")
-        assert sysroot.stamp.exists()
+        if refs == "missing":
+            assert done.returncode == 3
+            assert done.stderr.startswith("error: cannot remove ostree/repo/refs/heads/ostree: No space left")
+        else:
+            assert done.returncode == 0
+        assert sysroot.stamp.exists() == (refs == "missing")
         assert sysroot.objects() == before.objects
         sysroot.remove()
 

@@ -65,6 +65,7 @@ def prune(options: argparse.Namespace, signals: WorkSignals) -> Result:
             **{**_retention(options, signals), "strict": options.strict},
             delete_commit=options.delete_commit,
             static_deltas_only=options.static_deltas_only,
+            stale_tmp=options.stale_tmp,
             dry_run=options.dry_run,
             items=item_printer(options),
             cancellable=signals.token,
@@ -94,6 +95,8 @@ def plan(options: argparse.Namespace, signals: WorkSignals) -> Result:
         *_dropped_lines(made.dropped, everything=options.verbose),
         f"Would delete: {made.objects} objects, freeing {size(made.bytes)}",
     ]
+    if made.tmp.entries:
+        lines.append(f"Would remove from tmp: {made.tmp.entries} items, {size(made.tmp.bytes)}")
     data = made.to_dict()
     if made.path is None:
         lines.append("Plan: not kept, so nothing can apply it; --output=FILE keeps it")

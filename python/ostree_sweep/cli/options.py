@@ -109,6 +109,11 @@ def add_deletion(prune: Parser) -> None:
         action="store_true",
         help="of the commit to delete, delete only the static deltas that lead to it",
     )
+    prune.add_argument(
+        "--stale-tmp",
+        action="store_true",
+        help="also delete what interrupted pulls and commits left in tmp, as libostree's transactions do",
+    )
 
 
 def add_metrics(parser: Parser, content: str) -> None:

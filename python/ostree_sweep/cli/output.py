@@ -72,6 +72,9 @@ def report_result(report: PruneReport, *, commit_only: bool = False, tell_free: 
     if report.deltas_pruned:
         verb = "Would delete" if report.dry_run else "Deleted"
         lines.append(f"{verb} {report.deltas_pruned} static deltas")
+    if report.tmp_pruned or report.tmp_bytes_freed:
+        verb = "Would remove" if report.dry_run else "Removed"
+        lines.append(f"{verb} from tmp: {report.tmp_pruned} items, {size(report.tmp_bytes_freed)}")
     if report.plan_refused is not None:
         lines.append(f"The plan was not used: {report.plan_refused}")
     if report.unfinished is not None:
@@ -119,6 +122,8 @@ def show_details(report: PruneReport, options: argparse.Namespace) -> None:
         warn(warning)
     if not options.verbose:
         return
+    verb = "would be freed" if report.dry_run else "freed"
+    say(f"on disk: {size(report.disk_bytes_freed)} {verb}")
     if report.by_plan:
         say("what was to go came from a plan")
     for name, tally in report.by_type.items():
@@ -246,12 +251,12 @@ def _freed(report: PruneReport, *, is_complete: bool) -> str:
             else "Nothing was deleted: what is unreachable is not known"
         )
     if isinstance(report, CleanupReport):
-        freed = size(report.bytes_freed)
+        freed = size(report.disk_bytes_freed)
     else:
         # Scripts read the line that `ostree prune` prints.
         from .. import core
 
-        freed = core.format_size(report.bytes_freed)
+        freed = core.format_size(report.bytes_freed - report.tmp_bytes_freed)
     if report.dry_run:
         return f"Would delete: {report.objects_pruned} objects, freeing {freed}"
     return f"Deleted {report.objects_pruned} objects, {freed} freed"

@@ -106,6 +106,8 @@ def status(options: argparse.Namespace, signals: WorkSignals) -> Result:
     lines += [f"{f'{name}:':<17}{text}" for name, text in facts.items()]
     dangling = () if isinstance(used, str) else used.dangling_refs
     lines += [f"Dangling ref:    {each.name} (its commit {each.commit} is missing)" for each in dangling]
+    if left := found["tmp"]["entries"]:
+        lines.append(f"Left in tmp:     {left} items, {size(found['tmp']['bytes'])}")
     lines += [f"Left over:       {path}" for path in found["leftovers"]]
     lines += [f"Cannot remove:   {each['path']}: {each['error']}" for each in found["obstacles"]]
     lines += [f"No checkout:     {path} (it stays)" for path in found["strays"]]

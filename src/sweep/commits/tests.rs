@@ -3,6 +3,7 @@ use std::time::Duration;
 use super::*;
 use crate::repo::object::loose_path;
 use crate::repo::Repo;
+use crate::sweep::links::Links;
 use crate::sweep::Limits;
 use crate::test_repo::{with_crew, TestRepo};
 
@@ -35,6 +36,7 @@ fn with_context<T>(repo: &Repo, work: impl FnOnce(Context) -> T) -> T {
             observer: None,
             plan: None,
             unprotects: false,
+            links: &Links::default(),
         })
     })
 }

@@ -22,6 +22,7 @@ fn a_delta_whose_superblock_can_not_be_deleted_stays_whole() {
             observer: None,
             plan: None,
             unprotects: false,
+            links: &Links::default(),
         };
         let mut deltas = Deltas::list(context, &mut report).unwrap();
         let candidate = &deltas.candidates[0];

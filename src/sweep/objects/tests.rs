@@ -26,6 +26,7 @@ fn sweep(
             observer,
             plan: None,
             unprotects: false,
+            links: &Links::default(),
         };
         while pass.remaining() > 0 {
             pass.gather(context, live).unwrap();
