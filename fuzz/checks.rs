@@ -11,8 +11,9 @@ use std::path::Path;
 
 use ostree::glib::{Bytes, Variant, VariantTy};
 use ostree_sweep::plan::Plan;
-use ostree_sweep::repo::config::{Config, Mode};
+use ostree_sweep::repo::config::Config;
 use ostree_sweep::repo::delta as deltas;
+use ostree_sweep::repo::mode::Mode;
 use ostree_sweep::repo::object::{Checksum, ObjectName};
 use ostree_sweep::repo::refs::{self, Ref};
 use ostree_sweep::repo::variant::{self, Child, Malformed};

@@ -40,6 +40,11 @@ impl Effort {
         }
     }
 
+    /// Number of threads to work with.
+    pub(crate) fn jobs(&self) -> usize {
+        self.jobs.unwrap_or(self.manners.jobs).get()
+    }
+
     /// Number of threads to read from a disk with, if it is `jobs` from memory.
     pub(crate) fn cold_jobs(&self, jobs: usize) -> usize {
         if self.jobs.is_some() {

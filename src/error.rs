@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::report::PruneReport;
+use crate::report::{Cause, PruneReport};
 
 /// What can stop a run. Nothing more is deleted after one of these was raised.
 #[derive(Debug, thiserror::Error)]
@@ -123,5 +123,15 @@ impl Error {
     /// Reachable data named `object` is unusable.
     pub fn corrupt(object: impl std::fmt::Display, reason: impl Into<String>) -> Self {
         Self::Corrupt { object: object.to_string(), reason: reason.into() }
+    }
+}
+
+impl From<Error> for Cause {
+    fn from(error: Error) -> Self {
+        let errno = match &error {
+            Error::Io { source, .. } => source.raw_os_error(),
+            _ => None,
+        };
+        Self::new(error.to_string(), errno)
     }
 }

@@ -36,7 +36,7 @@ use crate::sweep::links::Links;
 use crate::sweep::objects::{Context, Gone, Notice, Pass};
 pub use crate::sweep::Limits;
 use crate::sweep::{caches, commits, leftovers};
-use crate::workers::contain_panic;
+use crate::workers::{contain_panic, Crew};
 
 /// How often, and after what time, a run that only reads looks again for objects that a writer may be moving into place.
 const RETRIES: u32 = 5;
@@ -167,7 +167,7 @@ pub(crate) fn prune_within(
     let timeout = effort.lock_timeout;
     let lock = if dry_run { repo.lock_for_reading(timeout) } else { repo.lock(timeout)? };
     let pace = Pace::new(&effort, repo.objects(), control);
-    let crew = pace.crew();
+    let crew = Crew::of(&pace);
     let (unprotects, links) = (surroundings.unprotects(), surroundings.links());
     let behind = OnceLock::new();
     let notify = |gone: Gone| {

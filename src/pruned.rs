@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::mark::retention::Keep;
+use crate::mark::keep::Keep;
 use crate::repo::object::{Checksum, ObjectName};
 
 /// Receives everything that is pruned, or would be.

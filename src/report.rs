@@ -8,7 +8,6 @@ use std::{fmt, io};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
-use crate::error::Error;
 use crate::holds::LockTimes;
 use crate::repo::object::{Checksum, ObjectType};
 
@@ -41,6 +40,10 @@ pub struct Cause {
 }
 
 impl Cause {
+    pub(crate) fn new(text: String, errno: Option<i32>) -> Self {
+        Self { text, errno }
+    }
+
     /// The same in other words.
     pub(crate) fn in_words(self, text: &str) -> Self {
         Self { text: text.into(), ..self }
@@ -79,16 +82,6 @@ impl From<io::Error> for Cause {
 impl From<Errno> for Cause {
     fn from(error: Errno) -> Self {
         io::Error::from(error).into()
-    }
-}
-
-impl From<Error> for Cause {
-    fn from(error: Error) -> Self {
-        let errno = match &error {
-            Error::Io { source, .. } => source.raw_os_error(),
-            _ => None,
-        };
-        Self { text: error.to_string(), errno }
     }
 }
 

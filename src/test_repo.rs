@@ -9,8 +9,8 @@ use tempfile::TempDir;
 use crate::control::Control;
 use crate::effort::{Effort, Impact};
 use crate::pace::Pace;
-use crate::repo::config::Mode;
 use crate::repo::listing::each_entry;
+use crate::repo::mode::Mode;
 use crate::repo::object::{Checksum, ObjectName, ObjectType};
 use crate::repo::variant::{self, Child};
 use crate::repo::{partial_mark, Repo};
@@ -203,7 +203,7 @@ pub(crate) fn with_crew<T>(repo: &Repo, jobs: usize, work: impl FnOnce(Crew, &Co
     let control = Control::new();
     let effort = Effort { jobs: jobs.try_into().ok(), ..Effort::new(Impact::Full) };
     let pace = Pace::new(&effort, repo.directory(), &control);
-    work(pace.crew(), &control)
+    work(Crew::of(&pace), &control)
 }
 
 /// Numbers that look like chance and are the same in each run.

@@ -19,7 +19,17 @@ pub(crate) struct Crew<'a> {
     pub pace: &'a Pace<'a>,
 }
 
-impl Crew<'_> {
+impl<'a> Crew<'a> {
+    /// The threads to work with at this pace.
+    pub fn of(pace: &'a Pace<'a>) -> Self {
+        Self { jobs: pace.effort().jobs(), pace }
+    }
+
+    /// Those to delete with, for now.
+    pub fn sweepers(self) -> Self {
+        self.at_most(self.pace.sweepers())
+    }
+
     /// The same with at most so many threads.
     pub(crate) fn at_most(self, jobs: usize) -> Self {
         Self { jobs: self.jobs.min(jobs), ..self }

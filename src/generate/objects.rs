@@ -13,9 +13,10 @@ use rustix::process::{getegid, geteuid};
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
-use crate::repo::config::Mode;
+use crate::repo::directory::DIRECTORY;
+use crate::repo::mode::Mode;
 use crate::repo::object::{directory_name, Checksum, ObjectName, ObjectType};
-use crate::repo::{Repo, DIRECTORY};
+use crate::repo::Repo;
 
 /// A regular file that all may read, a directory, and a symlink; numbers as `stat` has them.
 const FILE: u32 = 0o100_644;

@@ -3,8 +3,8 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use super::keep::Keep;
 use super::live_set::LiveSet;
-use super::retention::Keep;
 use super::roots::Start;
 use crate::control::Control;
 use crate::error::Result;

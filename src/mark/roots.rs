@@ -11,8 +11,8 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
+use super::keep::Keep;
 use super::live_set::LiveSet;
-use super::retention::Keep;
 use crate::control::{Control, Phase};
 use crate::error::{Error, Result};
 use crate::repo::object::{Checksum, ObjectName, ObjectType};

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::keep::Keep;
 use super::pattern::Pattern;
-use super::retention::Keep;
 use crate::error::{Error, Result};
 
 /// Who made a rule. Where rules of several origins match a ref, the first of these decides.
@@ -180,8 +180,8 @@ fn distance(a: &str, b: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::{Choice, Origin, Rule, Rules, Unmatched};
+    use crate::mark::keep::Keep;
     use crate::mark::pattern::Pattern;
-    use crate::mark::retention::Keep;
 
     fn rule(pattern: &str, origin: Origin, depth: u32) -> Rule {
         let keep = Keep { depth: Some(depth), since: None };

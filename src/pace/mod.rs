@@ -23,7 +23,6 @@ use crate::effort::{Batch, Effort, Rests};
 use crate::error::Result;
 use crate::fault::{self, Step};
 use crate::repo::listing::CHUNK;
-use crate::workers::Crew;
 
 /// How long locks are left free between slices: as long as they were held since the last time, and so long at most,
 /// which is time to wake up and take one, for who sleeps in the kernel until then.
@@ -133,17 +132,15 @@ impl<'a> Pace<'a> {
         &self.effort
     }
 
-    /// The threads to work with.
-    pub fn crew(&self) -> Crew<'_> {
-        let jobs = self.effort.jobs.unwrap_or(self.effort.manners.jobs);
-        Crew { jobs: jobs.get(), pace: self }
-    }
-
-    /// The threads to delete with, for now.
-    pub fn sweepers(&self) -> Crew<'_> {
+    /// How many threads to delete with at most, for now.
+    pub fn sweepers(&self) -> usize {
         // What came before is not the disk's time.
         self.lock().rested = Instant::now();
-        self.crew().at_most(if self.others_wait() { 1 } else { usize::MAX })
+        if self.others_wait() {
+            1
+        } else {
+            usize::MAX
+        }
     }
 
     /// How many bytes of a directory's names to read at once.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
-use crate::repo::config::Mode;
+use crate::repo::mode::Mode;
 use crate::repo::Repo;
 
 /// What tells an object's file from a later one of the same name: a hash of inode, size, and the times at which it was

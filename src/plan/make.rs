@@ -63,14 +63,14 @@ pub(crate) fn make(
     let pace = Pace::new(&effort, repo.objects(), control);
     let lock = repo.lock_for_reading(effort.lock_timeout);
     let mark = loop {
-        let mut mark = Mark::new(repo, retention, pace.crew(), control);
+        let mut mark = Mark::new(repo, retention, Crew::of(&pace), control);
         mark.look_first(sources)?;
         if confirm_shared(&mut mark, sources, &lock, control)? {
             break mark;
         }
     };
 
-    let mut candidates = collect(repo, &mark, pace.crew(), retention.commit_only, control)?;
+    let mut candidates = collect(repo, &mark, Crew::of(&pace), retention.commit_only, control)?;
     candidates.sort_unstable_by_key(|candidate| candidate.object);
     let mut totals: BTreeMap<String, Total> = BTreeMap::new();
     for Candidate { object, size, .. } in &candidates {

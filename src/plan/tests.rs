@@ -3,7 +3,7 @@ use std::collections::BTreeSet;
 use super::*;
 use crate::control::Control;
 use crate::effort::{Effort, Impact};
-use crate::mark::retention::Keep;
+use crate::mark::keep::Keep;
 use crate::test_repo::{Dice, TestRepo};
 
 /// A plan for a repository in which commits are garbage that share files and directories.

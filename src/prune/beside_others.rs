@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use super::*;
 use crate::effort::Impact;
-use crate::mark::retention::Keep;
 use crate::sweep::Limits;
+use crate::mark::keep::Keep;
 use crate::test_repo::TestRepo;
 
 const NOBODY: (usize, Vec<Start>) = (0, Vec::new());

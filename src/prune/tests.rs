@@ -4,11 +4,12 @@ use std::sync::Mutex;
 
 use super::*;
 use crate::effort::Impact;
-use crate::mark::retention::Keep;
+use crate::mark::keep::Keep;
 use crate::plan::{plan, PlanOptions};
-use crate::repo::config::{LockTimeout, Mode};
+use crate::repo::config::LockTimeout;
 use crate::repo::lock::LockState;
 use crate::sweep::Limits;
+use crate::repo::mode::Mode;
 use crate::test_repo::{Damage, Dice, TestRepo};
 
 fn effort(jobs: usize) -> Effort {

@@ -21,7 +21,8 @@ mod _core {
     use super::supervise::{supervise, Callbacks};
     use crate::control::Control;
     use crate::error::Error;
-    use crate::mark::retention::{Keep, Policy, RefOptions, Retention};
+    use crate::mark::keep::Keep;
+    use crate::mark::retention::{Policy, RefOptions, Retention};
     use crate::plan::PlanOptions;
     use crate::prune::{announce_deletion, PlanUse, PruneOptions};
     use crate::pruned::Observer;

@@ -8,24 +8,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use glib::{KeyFile, KeyFileError, KeyFileFlags};
-use serde::{Deserialize, Serialize};
 
+use super::mode::Mode;
 use crate::error::{Error, Result};
-
-/// How a repository stores files.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Mode {
-    /// As they are, owned by whom they say.
-    Bare,
-    /// Owner, mode and attributes in an extended attribute.
-    BareUser,
-    /// Without owner and attributes.
-    BareUserOnly,
-    /// Extended attributes in objects of their own.
-    BareSplitXattrs,
-    /// Compressed, for serving.
-    Archive,
-}
 
 /// How long to wait for a lock.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -17,8 +17,11 @@ use rustix::fs::{
 use rustix::io::{retry_on_intr, Errno};
 use rustix::path::Arg;
 
-use super::DIRECTORY;
 use crate::fault::{self, Step};
+
+/// How directories are opened: to be listed, and never through a symlink.
+pub(crate) const DIRECTORY: OFlags =
+    OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC).union(OFlags::NOFOLLOW);
 
 /// Nothing leads out of a directory, and no symlink anywhere.
 const INSIDE: ResolveFlags = ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS);

@@ -7,6 +7,7 @@ pub(crate) mod directory;
 pub(crate) mod file_system;
 pub(crate) mod listing;
 pub mod lock;
+pub mod mode;
 pub mod object;
 mod parts;
 pub mod refs;
@@ -28,10 +29,6 @@ use self::object::{directory_name, Checksum, ObjectName, ObjectType};
 use self::parts::Parts;
 use self::variant::Commit;
 use crate::error::{Error, Result};
-
-/// How directories are opened: to be listed, and never through a symlink.
-pub(crate) const DIRECTORY: OFlags =
-    OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC).union(OFlags::NOFOLLOW);
 
 /// How files are opened: never through a symlink, and without waiting for a FIFO's other end.
 const FILE: OFlags = OFlags::RDONLY.union(OFlags::CLOEXEC).union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK);

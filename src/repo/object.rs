@@ -8,7 +8,7 @@ use std::fmt;
 use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 
-use super::config::Mode;
+use super::mode::Mode;
 
 /// Length of a checksum in hexadecimal digits.
 const HEX_LEN: usize = 64;

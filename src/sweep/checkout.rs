@@ -31,8 +31,8 @@ use super::seen::Seen;
 use crate::control::Control;
 use crate::error::{Error, Result};
 use crate::fault::{self, Step};
+use crate::repo::directory::DIRECTORY;
 use crate::repo::listing::until;
-use crate::repo::DIRECTORY;
 use crate::report::{Cause, Failure};
 use crate::workers::Crew;
 

@@ -20,10 +20,10 @@ use crate::error::{Error, Result};
 use crate::mark::live_set::LiveSet;
 use crate::pruned::{Item, Reason};
 use crate::repo::config::remotes_in;
-use crate::repo::directory::Directory;
+use crate::repo::directory::{Directory, DIRECTORY};
 use crate::repo::listing::{each_entry, Entry};
 use crate::repo::object::{Checksum, ObjectName, ObjectType};
-use crate::repo::{delta, read_text, DIRECTORY};
+use crate::repo::{delta, read_text};
 use crate::report::{Failure, PruneReport};
 
 const DELTAS: &str = "deltas";

@@ -214,7 +214,7 @@ impl Pass {
 
     /// Deletes candidates that were gathered, until `deadline`; returns the directories that were changed.
     pub fn run(&self, context: Context, live: &LiveSet, deadline: Instant) -> Result<Vec<u8>> {
-        self.work(context, live, context.crew.pace.sweepers(), Task::Delete(deadline))?;
+        self.work(context, live, context.crew.sweepers(), Task::Delete(deadline))?;
         Ok(std::mem::take(&mut self.lock().touched).into_iter().collect())
     }
 

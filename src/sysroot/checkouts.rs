@@ -17,9 +17,9 @@ use rustix::io::Errno;
 use super::host::{identity, Host};
 use super::listing::Listing;
 use crate::error::{Error, Result};
+use crate::repo::directory::DIRECTORY;
 use crate::repo::listing::each_entry;
 use crate::repo::object::Checksum;
-use crate::repo::DIRECTORY;
 use crate::sweep::checkout::{open, remove, remove_file, unprotect, Context, Outcome};
 
 /// Where deployments are, below the sysroot.

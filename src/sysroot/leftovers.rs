@@ -22,6 +22,7 @@ use crate::report::{Cause, Failure};
 use crate::sweep::checkout::{Context, Outcome, Stuck};
 use crate::sweep::extent::{self, Extent};
 use crate::sweep::links::Links;
+use crate::workers::Crew;
 
 /// What to say of a directory that is no checkout. It is not ours to remove, so it leaves no cleanup incomplete.
 pub(super) fn warn_of_stray(path: &Path) -> String {
@@ -136,7 +137,7 @@ fn slice(
     control.enter(Phase::Deployments, (leftovers.len() + done.removed.len()) as u64);
     control.advance(done.removed.len() as u64);
     let deadline = Instant::now() + effort.slice();
-    let crew = pace.sweepers();
+    let crew = Crew::of(&pace).sweepers();
     for leftover in leftovers {
         let context = Context { control, crew, deadline, stuck: &done.stuck, bytes: None };
         let outcome = match &leftover {

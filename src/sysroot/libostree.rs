@@ -11,6 +11,7 @@ use rustix::io::Errno;
 use super::host::Host;
 use super::library::{self, Cancellable, Deployment, Failure, Repo};
 use super::listing::{DeploymentStatus, Listing};
+use super::undeletable::without_deleting;
 use crate::control::Control;
 use crate::error::{Error, Result};
 
@@ -81,9 +82,13 @@ pub(super) fn write_refs(path: &Path, listing: &Listing, control: &Control) -> R
     })
 }
 
-/// What libostree knows of the sysroot at `path`. It may unlink files of the running system; see
-/// [`without_deleting`](super::undeletable::without_deleting).
+/// What libostree knows of the sysroot at `path`. Takes no lock, and changes nothing: libostree, which may unlink files of
+/// the running system then, is called in a thread that can delete nothing.
 pub(super) fn list(path: &Path) -> Result<Listing> {
+    without_deleting(|| load(path))
+}
+
+fn load(path: &Path) -> Result<Listing> {
     let sysroot = library::Sysroot::new(path)?;
     sysroot.initialize()?;
     if sysroot.is_booted() {

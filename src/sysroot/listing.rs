@@ -1,11 +1,9 @@
-//! The deployments of a sysroot as plain data, read by libostree in a thread that can delete nothing.
+//! The deployments of a sysroot as plain data.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use super::host::{Host, Staged};
-use super::libostree;
-use super::undeletable::without_deleting;
 use crate::error::{Error, Result};
 use crate::repo::object::Checksum;
 
@@ -86,11 +84,6 @@ pub(super) struct Listing {
 }
 
 impl Listing {
-    /// Reads the sysroot at `path`. Takes no lock, and changes nothing.
-    pub fn read(path: &Path) -> Result<Self> {
-        without_deleting(|| libostree::list(path))
-    }
-
     /// All deployments with a name for messages.
     pub fn named(&self) -> Result<Vec<Named>> {
         self.deployments.iter().map(DeploymentStatus::named).collect()

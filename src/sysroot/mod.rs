@@ -36,7 +36,7 @@ use crate::container::layers;
 use crate::control::Control;
 use crate::error::Result;
 use crate::holds::{Hold, Lockable};
-use crate::mark::retention::Keep;
+use crate::mark::keep::Keep;
 use crate::mark::roots::Start;
 use crate::mark::RootSource;
 use crate::prune::Surroundings;
@@ -91,7 +91,7 @@ impl<'a> Owner<'a> {
     /// Looks again. The host comes first, as libostree's load may delete what it is known by.
     fn look(&mut self) -> Result<()> {
         self.host.read_again()?;
-        self.listing = Listing::read(self.path)?;
+        self.listing = libostree::list(self.path)?;
         boot::check_mounted(self.path, &self.listing)
     }
 

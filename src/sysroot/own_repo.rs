@@ -7,7 +7,7 @@ use super::host::{self, Host};
 use super::listing::Listing;
 use crate::control::Control;
 use crate::error::Result;
-use crate::mark::retention::Keep;
+use crate::mark::keep::Keep;
 use crate::mark::roots::Start;
 use crate::mark::RootSource;
 use crate::plan::{self, Plan, PlanOptions};

@@ -13,6 +13,7 @@ use crate::pace::Pace;
 use crate::prune::Alone;
 use crate::repo::Repo;
 use crate::view::{self, Explanation, PolicyCheck, Usage, ViewOptions};
+use crate::workers::Crew;
 
 /// A repository to look at.
 #[derive(Debug, Clone, Copy)]
@@ -33,7 +34,7 @@ pub fn usage(place: Place, options: ViewOptions, control: &Control) -> Result<Us
             repo,
             sources,
             options,
-            Pace::new(&options.effort, repo.objects(), control).crew(),
+            Crew::of(&Pace::new(&options.effort, repo.objects(), control)),
             control,
         )
     })
@@ -51,7 +52,7 @@ pub fn why(place: Place, text: &str, options: ViewOptions, control: &Control) ->
             sources,
             text,
             options,
-            Pace::new(&options.effort, repo.objects(), control).crew(),
+            Crew::of(&Pace::new(&options.effort, repo.objects(), control)),
             control,
         )
     })
@@ -73,7 +74,7 @@ pub fn check_policy(
         control,
         |repo, sources, options| {
             let pace = Pace::new(&options.effort, repo.directory(), control);
-            view::check_policy(repo, sources, retention, options, pace.crew(), control)
+            view::check_policy(repo, sources, retention, options, Crew::of(&pace), control)
         },
     )
 }
