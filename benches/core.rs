@@ -24,9 +24,9 @@ use std::time::{Duration, Instant};
 
 use ostree_sweep::control::Phase;
 use ostree_sweep::effort::{Batch, Effort, Impact, Rests};
-use ostree_sweep::prune::Limits;
 use ostree_sweep::mark::keep::Keep;
 use ostree_sweep::mark::retention::Retention;
+use ostree_sweep::prune::Limits;
 use ostree_sweep::prune::{prune, PruneOptions};
 use ostree_sweep::pruned::{Item, Observer, Pruned};
 use ostree_sweep::repo::Repo;

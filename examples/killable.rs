@@ -14,10 +14,9 @@ use std::time::Duration;
 
 use ostree_sweep::control::Phase;
 use ostree_sweep::effort::{Effort, Impact};
-use ostree_sweep::prune::{prune, Limits, PruneOptions};
 use ostree_sweep::mark::keep::Keep;
 use ostree_sweep::mark::retention::Retention;
-use ostree_sweep::prune::{prune, PruneOptions};
+use ostree_sweep::prune::{prune, Limits, PruneOptions};
 use ostree_sweep::repo::Repo;
 use ostree_sweep::sysroot::{cleanup, CleanupOptions};
 use ostree_sweep::{Control, Error};

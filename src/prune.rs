@@ -19,31 +19,25 @@ use crate::control::{Control, Phase};
 use crate::effort::Effort;
 use crate::error::{Error, Result};
 use crate::mark::census::{Census, DIRECTORIES};
+use crate::mark::confirm::{confirm_shared, missing, GLANCE};
 use crate::mark::retention::Retention;
-use crate::mark::roots::Start;
-use crate::mark::{Behind, Confirmation, Mark, RootSource};
+use crate::mark::{Alone, Behind, Confirmation, Mark, RootSource};
 use crate::pace::Pace;
 use crate::plan::Plan;
 use crate::pruned::{Item, Observer, Pruned};
 use crate::repo::config::LockTimeout;
 use crate::repo::lock::{poll, Attempt, Held, Lock, LockKind};
 use crate::repo::object::{Checksum, ObjectName, ObjectType};
-use crate::repo::refs::{self, list, Ref};
+use crate::repo::refs::{self, list};
 use crate::repo::waiters::Waiters;
 use crate::repo::Repo;
 use crate::report::PruneReport;
+use crate::sweep::context::{Context, Gone, Notice};
 use crate::sweep::links::Links;
-use crate::sweep::objects::{Context, Gone, Notice, Pass};
+use crate::sweep::objects::Pass;
 pub use crate::sweep::Limits;
 use crate::sweep::{caches, commits, leftovers};
 use crate::workers::{contain_panic, Crew};
-
-/// How often, and after what time, a run that only reads looks again for objects that a writer may be moving into place.
-const RETRIES: u32 = 5;
-const RETRY_AFTER: Duration = Duration::from_millis(100);
-
-/// How long to look at what changed under a lock at least, before it is given back and the rest is read without.
-const GLANCE: Duration = Duration::from_millis(10);
 
 /// How often in a row the lock is given back for that. Then all is read under it, or others who write without a pause
 /// could keep us from deleting.
@@ -90,21 +84,6 @@ pub(crate) trait Surroundings: RootSource {
     /// What a dry run has found to go before.
     fn links(&self) -> Arc<Links> {
         Arc::default()
-    }
-}
-
-/// A repository that stands alone.
-pub(crate) struct Alone;
-
-impl RootSource for Alone {
-    fn roots(&mut self) -> Result<Vec<Start>> {
-        Ok(Vec::new())
-    }
-    fn in_use(&mut self) -> Result<Vec<Start>> {
-        Ok(Vec::new())
-    }
-    fn outdates(&self, _: &Ref) -> bool {
-        false
     }
 }
 
@@ -281,36 +260,6 @@ fn note_findings(mark: &Mark, report: &mut PruneReport) {
         report.warnings.push(format!("{name}: its commit {commit} is missing; {ways_out}"));
         report.dangling_refs.push((name, commit));
     }
-}
-
-/// Has what is marked confirmed under the shared lock, for a run that only reads; false if others deleted what was
-/// followed, and all has to be looked at anew.
-pub(crate) fn confirm_shared(
-    mark: &mut Mark,
-    sources: &mut dyn RootSource,
-    lock: &Lock,
-    control: &Control,
-) -> Result<bool> {
-    let mut retries = 0;
-    loop {
-        let shared = lock.acquire(LockKind::Shared, control)?;
-        let confirmation = mark.confirm(sources, Some(Instant::now() + GLANCE));
-        drop(shared);
-        match confirmation? {
-            Confirmation::Confirmed => return Ok(true),
-            Confirmation::Outdated => return Ok(false),
-            Confirmation::MoreToRead => mark.look_ahead()?,
-            Confirmation::Missing(object) if retries == RETRIES => return Err(missing(object)),
-            Confirmation::Missing(_) => {
-                retries += 1;
-                control.sleep(RETRY_AFTER)?;
-            }
-        }
-    }
-}
-
-fn missing(object: ObjectName) -> Error {
-    Error::corrupt(object, "it is missing")
 }
 
 /// Takes the sysroot's lock and the repository's. The caller releases them in the opposite order.

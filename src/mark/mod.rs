@@ -9,6 +9,7 @@
 
 mod behind;
 pub(crate) mod census;
+pub(crate) mod confirm;
 pub(crate) mod crawl;
 pub mod keep;
 pub mod live_set;
@@ -16,6 +17,7 @@ pub mod pattern;
 pub mod retention;
 pub mod roots;
 pub mod rules;
+mod source;
 #[cfg(test)]
 mod tests;
 mod xattrs;
@@ -30,6 +32,7 @@ use self::keep::Keep;
 use self::live_set::LiveSet;
 use self::retention::Retention;
 use self::roots::{Following, History, Root, Start};
+pub(crate) use self::source::{Alone, RootSource};
 use crate::control::{Control, Phase};
 use crate::error::{Error, Result};
 use crate::fault;
@@ -51,18 +54,6 @@ pub(crate) enum Confirmation {
     Outdated,
     /// Something live is missing.
     Missing(ObjectName),
-}
-
-/// Roots besides the repository's own refs.
-pub(crate) trait RootSource {
-    /// Commits that must stay whatever refs say, as of now.
-    fn roots(&mut self) -> Result<Vec<Start>>;
-
-    /// Commits that the running system stands on, as far as that shows without asking for roots.
-    fn in_use(&mut self) -> Result<Vec<Start>>;
-
-    /// Whether a ref is about to be deleted by the cleanup that a dry run stands for, and so protects nothing.
-    fn outdates(&self, reference: &Ref) -> bool;
 }
 
 /// What is known of liveness in one repository.

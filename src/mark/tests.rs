@@ -1,5 +1,5 @@
 use super::*;
-use crate::prune::Alone;
+use crate::mark::Alone;
 use crate::test_repo::{with_crew, Damage, TestRepo, MODES};
 
 /// A live commit and one without a ref; they share a directory.

@@ -1,37 +1,13 @@
-//! What tells a file, or a repository, from another one of the same name.
+//! What tells a repository from another one at the same place.
 
 use std::path::PathBuf;
 
-use rustix::fs::{statx, AtFlags, Statx, StatxFlags};
+use rustix::fs::{statx, AtFlags, StatxFlags};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
 use crate::repo::mode::Mode;
 use crate::repo::Repo;
-
-/// What tells an object's file from a later one of the same name: a hash of inode, size, and the times at which it was
-/// made and last written. The time of its last change of status is not part of it: that changes when a checkout that
-/// shares the file is removed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Identity(pub(super) [u8; Identity::LEN]);
-
-impl Identity {
-    pub(super) const LEN: usize = 6;
-
-    pub fn of(stat: &Statx) -> Self {
-        let mut hash = Sha256::new();
-        hash.update(stat.stx_ino.to_le_bytes());
-        hash.update(stat.stx_size.to_le_bytes());
-        for time in [&stat.stx_btime, &stat.stx_mtime] {
-            hash.update(time.tv_sec.to_le_bytes());
-            hash.update(time.tv_nsec.to_le_bytes());
-        }
-        let mut short = [0; Self::LEN];
-        short.copy_from_slice(&hash.finalize()[..Self::LEN]);
-        Self(short)
-    }
-}
 
 /// What tells a repository from a copy of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

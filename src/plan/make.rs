@@ -6,22 +6,24 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
+use super::candidate::Candidate;
 use super::identity::RepoIdentity;
 use super::owners::Owners;
-use super::{Dropped, Header, Identity, Plan, Root, Total, MAX_CANDIDATES, MAX_COMMITS, MAX_HEADER};
+use super::{Dropped, Header, Plan, Root, Total, MAX_CANDIDATES, MAX_COMMITS, MAX_HEADER};
 use crate::control::{Control, Phase};
 use crate::effort::Effort;
 use crate::error::{Error, Result};
 use crate::mark::census::DIRECTORIES;
+use crate::mark::confirm::confirm_shared;
 use crate::mark::retention::Retention;
-use crate::mark::{Mark, RootSource};
+use crate::mark::{Alone, Mark, RootSource};
 use crate::pace::Pace;
-use crate::prune::{confirm_shared, Alone};
 use crate::repo::object::{Checksum, ObjectName, ObjectType};
 use crate::repo::{variant, Repo};
 use crate::report::TmpTotal;
+use crate::sweep::context::{Context, Gone};
 use crate::sweep::links::Links;
-use crate::sweep::objects::{Context, Gone, Pass};
+use crate::sweep::objects::Pass;
 use crate::sweep::tmp::forecast;
 use crate::sweep::Limits;
 use crate::workers::Crew;
@@ -33,13 +35,6 @@ pub struct PlanOptions<'a> {
     pub retention: &'a Retention,
     /// How to go about it.
     pub effort: Effort,
-}
-
-/// Something that is to go.
-pub(super) struct Candidate {
-    pub object: ObjectName,
-    pub identity: Identity,
-    pub size: u64,
 }
 
 /// Plans what pruning a repository that stands alone would delete. Writes nothing.

@@ -11,8 +11,9 @@
 //!
 //! So candidates only ever become fewer.
 
+mod candidate;
 mod file;
-pub(crate) mod identity;
+mod identity;
 mod make;
 mod owners;
 
@@ -22,20 +23,19 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::file::discard;
-pub(crate) use self::identity::Identity;
 pub use self::make::plan;
 pub(crate) use self::make::{make, PlanOptions};
 
-use self::file::Entry;
+use self::candidate::Entry;
 use self::identity::RepoIdentity;
 use crate::error::{Error, Result};
 use crate::mark::census::Record;
 use crate::mark::retention::Retention;
 use crate::mark::roots::History;
 use crate::repo::object::{Checksum, ObjectName, ObjectType};
+use crate::repo::seen::{Identity, Seen};
 use crate::repo::Repo;
 use crate::report::TmpTotal;
-use crate::sweep::Seen;
 
 /// The most commits that a plan drops. A repository with more to delete is pruned without a plan. In tests few enough to
 /// be made.

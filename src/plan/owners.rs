@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use super::make::Candidate;
+use super::candidate::Candidate;
 use super::{Dropped, Total};
 use crate::control::Control;
 use crate::error::Result;

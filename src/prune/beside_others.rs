@@ -4,8 +4,10 @@ use std::collections::BTreeSet;
 
 use super::*;
 use crate::effort::Impact;
-use crate::sweep::Limits;
 use crate::mark::keep::Keep;
+use crate::mark::roots::Start;
+use crate::repo::refs::Ref;
+use crate::sweep::Limits;
 use crate::test_repo::TestRepo;
 
 const NOBODY: (usize, Vec<Start>) = (0, Vec::new());

@@ -16,6 +16,7 @@ use crate::repo::Repo;
 use crate::report::PruneReport;
 use crate::sweep::checkout::{Context, Outcome, Stuck};
 use crate::sweep::tmp::{self, TMP};
+use crate::workers::Crew;
 
 /// Removes what is stale in `tmp`, or in a dry run only finds out how much that is. Notes in `report` what becomes of
 /// it.
@@ -101,7 +102,7 @@ impl Removal<'_> {
             }
             let (stuck, bytes) = (&self.stuck, Some(&self.bytes));
             let before = self.bytes.load(Ordering::Relaxed);
-            let context = Context { control, crew: pace.sweepers(), deadline, stuck, bytes };
+            let context = Context { control, crew: Crew::of(pace).sweepers(), deadline, stuck, bytes };
             let outcome = tmp::remove(repo, &name, is_alone, context);
             control.freed(self.bytes.load(Ordering::Relaxed) - before);
             match outcome {

@@ -5,11 +5,13 @@ use std::sync::Mutex;
 use super::*;
 use crate::effort::Impact;
 use crate::mark::keep::Keep;
+use crate::mark::roots::Start;
 use crate::plan::{plan, PlanOptions};
 use crate::repo::config::LockTimeout;
 use crate::repo::lock::LockState;
-use crate::sweep::Limits;
 use crate::repo::mode::Mode;
+use crate::repo::refs::Ref;
+use crate::sweep::Limits;
 use crate::test_repo::{Damage, Dice, TestRepo};
 
 fn effort(jobs: usize) -> Effort {

@@ -11,6 +11,7 @@ pub mod mode;
 pub mod object;
 mod parts;
 pub mod refs;
+pub(crate) mod seen;
 pub mod variant;
 pub(crate) mod waiters;
 

@@ -7,8 +7,8 @@ use std::time::Instant;
 use rustix::fs::{statat, AtFlags};
 use rustix::io::Errno;
 
-use super::objects::{Context, Gone};
-use super::{remove, Removal};
+use super::context::{Context, Gone};
+use super::removal::{remove, Removal};
 use crate::error::Result;
 use crate::mark::live_set::LiveSet;
 use crate::pruned::{Item, Reason};

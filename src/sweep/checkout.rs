@@ -27,12 +27,12 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use super::links::Links;
-use super::seen::Seen;
 use crate::control::Control;
 use crate::error::{Error, Result};
 use crate::fault::{self, Step};
 use crate::repo::directory::DIRECTORY;
 use crate::repo::listing::until;
+use crate::repo::seen::Seen;
 use crate::report::{Cause, Failure};
 use crate::workers::Crew;
 

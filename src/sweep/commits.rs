@@ -12,15 +12,17 @@ use std::time::Instant;
 use rustix::fs::{statat, AtFlags, FileType};
 use rustix::io::Errno;
 
-use super::objects::{Context, Gone};
+use super::context::{Context, Gone};
+use super::removal::{remove, Removal};
 use super::verdict::{verdict, Verdict};
-use super::{caches, remove, tombstone, Removal, Seen};
+use super::{caches, tombstone};
 use crate::error::{Error, Result};
 use crate::mark::live_set::LiveSet;
 use crate::repo::directory::Directory;
 use crate::repo::listing::each_entry;
 use crate::repo::object::{Checksum, ObjectName, ObjectType, DETACHED, TOMBSTONE};
 use crate::repo::partial_mark;
+use crate::repo::seen::Seen;
 use crate::report::{Cause, Failure, PruneReport};
 
 /// Commits on their way out.

@@ -9,11 +9,11 @@ use rustix::io::Errno;
 
 use super::checkout::{self, open, LONGEST_PATH};
 use super::links::Links;
-use super::seen::Seen;
 use crate::control::Control;
 use crate::error::{Error, Result};
+use crate::repo::directory::DIRECTORY;
 use crate::repo::listing::each_entry;
-use crate::repo::DIRECTORY;
+use crate::repo::seen::Seen;
 use crate::report::Failure;
 
 /// What the removal of trees gives back.

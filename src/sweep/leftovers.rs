@@ -12,10 +12,10 @@ use rustix::fs::{openat, FileType, Mode, OFlags, CWD};
 use rustix::io::Errno;
 
 use super::checkout::{self, Outcome, Stuck};
+use super::context::{Context, Gone};
 use super::extent::{measure, Extent};
 use super::links::Links;
-use super::objects::{Context, Gone};
-use super::{remove, Seen};
+use super::removal::remove;
 use crate::error::{Error, Result};
 use crate::mark::live_set::LiveSet;
 use crate::pruned::{Item, Reason};
@@ -23,6 +23,7 @@ use crate::repo::config::remotes_in;
 use crate::repo::directory::{Directory, DIRECTORY};
 use crate::repo::listing::{each_entry, Entry};
 use crate::repo::object::{Checksum, ObjectName, ObjectType};
+use crate::repo::seen::Seen;
 use crate::repo::{delta, read_text};
 use crate::report::{Failure, PruneReport};
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::seen::Seen;
+use crate::repo::seen::Seen;
 
 /// How many names are to go of each file that has several.
 #[derive(Debug, Default)]

@@ -17,12 +17,12 @@ use rustix::fs::{fstat, OFlags};
 use super::checkout::{self, remove_file, Outcome};
 use super::extent::{self, Extent};
 use super::links::Links;
-use super::seen::Seen;
 use crate::control::Control;
 use crate::error::{Error, Result};
 use crate::repo::directory::{open_existing, Directory};
 use crate::repo::listing::each_entry;
 use crate::repo::lock::{self, LockState};
+use crate::repo::seen::Seen;
 use crate::repo::Repo;
 use crate::report::{Failure, TmpTotal};
 

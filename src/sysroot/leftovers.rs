@@ -137,7 +137,7 @@ fn slice(
     control.enter(Phase::Deployments, (leftovers.len() + done.removed.len()) as u64);
     control.advance(done.removed.len() as u64);
     let deadline = Instant::now() + effort.slice();
-    let crew = Crew::of(&pace).sweepers();
+    let crew = Crew::of(pace).sweepers();
     for leftover in leftovers {
         let context = Context { control, crew, deadline, stuck: &done.stuck, bytes: None };
         let outcome = match &leftover {

@@ -15,9 +15,9 @@ use crate::mark::census::Census;
 use crate::mark::RootSource;
 use crate::repo::listing::each_entry;
 use crate::repo::object::{Checksum, ObjectName, ObjectType};
+use crate::repo::seen::Seen;
 use crate::repo::variant::{self, Child, Commit};
 use crate::repo::Repo;
-use crate::sweep::Seen;
 use crate::workers::Crew;
 
 /// Why an object is there, or is not.

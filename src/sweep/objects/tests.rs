@@ -1,6 +1,8 @@
 use std::time::Duration;
 
 use super::*;
+use crate::sweep::context::Notice;
+use crate::sweep::links::Links;
 use crate::sweep::Limits;
 use crate::test_repo::{with_crew, TestRepo};
 

@@ -1,12 +1,11 @@
-//! What is known of a file from a look at it.
+//! What is known of a file from a look at it, and what tells it from a later one of the same name.
 
 use std::os::fd::OwnedFd;
 
 use rustix::fs::{makedev, statx, AtFlags, FileType, Statx, StatxFlags};
 use rustix::io::Errno;
 use rustix::path::Arg;
-
-use crate::plan::identity::Identity;
+use sha2::{Digest, Sha256};
 
 /// What `st_blocks` counts, in bytes, whatever the file system's blocks are.
 const BLOCK: u64 = 512;
@@ -63,5 +62,28 @@ impl Seen {
     /// What tells it from a later file of the same name.
     pub fn identity(&self) -> Identity {
         Identity::of(&self.0)
+    }
+}
+
+/// What tells an object's file from a later one of the same name: a hash of inode, size, and the times at which it was
+/// made and last written. The time of its last change of status is not part of it: that changes when a checkout that
+/// shares the file is removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Identity(pub [u8; Identity::LEN]);
+
+impl Identity {
+    pub const LEN: usize = 6;
+
+    pub fn of(stat: &Statx) -> Self {
+        let mut hash = Sha256::new();
+        hash.update(stat.stx_ino.to_le_bytes());
+        hash.update(stat.stx_size.to_le_bytes());
+        for time in [&stat.stx_btime, &stat.stx_mtime] {
+            hash.update(time.tv_sec.to_le_bytes());
+            hash.update(time.tv_nsec.to_le_bytes());
+        }
+        let mut short = [0; Self::LEN];
+        short.copy_from_slice(&hash.finalize()[..Self::LEN]);
+        Self(short)
     }
 }
