@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import runpy
 from pathlib import Path
 
 import pytest
 
 CHECK = runpy.run_path(str(Path(__file__).parents[1] / "imports" / "circles.py"))
+SOURCE = Path(__file__).parents[2] / "src"
 
 # `a` at the bottom, `b` above it.
 STRAIGHT = {
@@ -70,6 +72,38 @@ def test_comments_and_tests_do_not_count(tmp_path: Path, name: str, text: str) -
 
 
 def test_the_source_has_none() -> None:
-    graph = CHECK["imports"](Path(__file__).parents[2] / "src")
+    graph = CHECK["imports"](SOURCE)
     assert ("sweep", "objects") in graph[("prune",)]
     assert CHECK["circles"](graph) == []
+
+
+def drawing() -> list[list[str]]:
+    """The floors in docs/architecture.md, the lowest last."""
+    text = (SOURCE.parent / "docs/architecture.md").read_text(encoding="utf-8")
+    drawn = text.partition("## Floors")[2].split("```")[1]
+    return [re.findall(r"[\w/]+(?:\.rs|/(?= |$))", line) for line in drawn.strip().splitlines()]
+
+
+def floor_of(module: tuple[str, ...], floors: list[list[str]]) -> int:
+    """The floor of what names the module most exactly: its file, or a directory or module that it is in."""
+    name = "/".join(module)
+    path = f"{name}/mod.rs" if (SOURCE / name / "mod.rs").exists() else f"{name}.rs"
+    names = [(len(part), floor) for floor, parts in enumerate(floors) for part in parts if _holds(part, path)]
+    assert names, f"docs/architecture.md: {path} has no floor"
+    return max(names)[1]
+
+
+def _holds(part: str, path: str) -> bool:
+    return path == part or path.startswith(part if part.endswith("/") else part.removesuffix(".rs") + "/")
+
+
+def test_imports_lead_down_the_floors_that_are_drawn() -> None:
+    graph = CHECK["imports"](SOURCE)
+    floors = drawing()
+    up = [
+        f"{'/'.join(module)} imports {'/'.join(other)}"
+        for module in graph
+        for other in graph[module]
+        if module and other and floor_of(module, floors) > floor_of(other, floors)
+    ]
+    assert up == []
