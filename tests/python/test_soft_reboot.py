@@ -22,7 +22,8 @@ pytestmark = pytest.mark.needs_root
 LOCK_FILE = "/run/ostree/staged-deployment-locked"
 LOCKS = {"file": (f"touch {LOCK_FILE}", f"rm {LOCK_FILE}")}
 if "lock-finalization" in output("ostree", "admin", "--help"):
-    LOCKS["key"] = ("ostree admin lock-finalization", "ostree admin lock-finalization --unlock")
+    by_key = f"ostree admin deploy --stage --lock-finalization staged; test ! -e {LOCK_FILE}"
+    LOCKS["key"] = (by_key, "ostree admin lock-finalization --unlock")
 
 # Where what the running system says of its soft reboot waits for /run to be there.
 SAID = "ostree/said"
