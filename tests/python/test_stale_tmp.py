@@ -157,6 +157,15 @@ def test_a_lock_that_is_held_for_longer_than_a_day_stays(repo: Path) -> None:
     assert ostree_sweep.prune(repo, stale_tmp=True).tmp_pruned == 1
 
 
+def test_what_a_transaction_of_this_boot_left_stays(repo: Path) -> None:
+    """The next transaction goes on with it."""
+    own = repo / "tmp" / f"staging-{BOOT}-AbCdEf"
+    fill(own)
+    age(own, 40 * DAY)
+    assert ostree_sweep.prune(repo, stale_tmp=True).tmp_pruned == 0
+    assert own.exists()
+
+
 def test_an_expiry_that_is_no_number_keeps_all_but_staging_directories(repo: Path) -> None:
     output("ostree", f"--repo={repo}", "config", "set", "core.tmp-expiry-secs", "soon")
     (repo / "tmp" / "file").touch()
