@@ -28,7 +28,7 @@ _DEPLOYMENT = re.compile(r"^[* ] (\S+) ([0-9a-f]{64}\.\d+)", re.MULTILINE)
 
 # What is OSTree's own below a physical root. The rest is somebody else's.
 _OSTREES_OWN = re.compile(
-    r"ostree/(repo|boot\.[01](\.[01])?|sweep\.plan|lock|\.sweep.*|deploy/[^/]+/deploy/[0-9a-f]{64}\.\d+(\.origin)?)(/|$)"
+    r"ostree/(repo|boot\.[01](\.[01])?|sweep\.(plan|last)|lock|\.sweep.*|deploy/[^/]+/deploy/[0-9a-f]{64}\.\d+(\.origin)?)(/|$)"
     r"|boot/(loader(\.[01])?|ostree)(/|$)|\.cleanup"
 )
 
