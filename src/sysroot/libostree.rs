@@ -57,29 +57,48 @@ impl Sysroot {
 }
 
 /// Writes the refs that keep the deployments' commits, and deletes those of other boot versions: what
-/// `generate_deployment_refs` does. Without its transaction, which would also remove what is stale in `tmp`, mounts and all.
+/// `generate_deployment_refs` does. Without its transaction, which would also remove what is stale in `tmp`, mounts and all;
+/// and in another order: each commit has its new ref before it loses an old one, or a prune by refs alone could come
+/// between. Only a disk that is too full for that is treated as libostree does it.
 ///
 /// # Locking
 /// To be called with the sysroot's lock held. The repository's is not taken.
 pub(super) fn write_refs(path: &Path, listing: &Listing, control: &Control) -> Result<()> {
-    let current = (listing.boot_version, listing.sub_boot_version);
     cancellable(control, |cancellable| {
         let repo = Repo::open(&path.join("ostree/repo"), cancellable)??;
-        for other in [(0, 0), (0, 1), (1, 0), (1, 1)].into_iter().filter(|version| *version != current) {
-            let prefix = c_text(&format!("ostree/{}/{}", other.0, other.1))?;
-            for name in repo.refs_below(&prefix)? {
-                repo.set_ref(&name, None)?;
+        match set_refs(&repo, listing) {
+            Err(Error::NoSpace(_)) => {
+                delete_other_refs(&repo, listing)?;
+                set_refs(&repo, listing)
             }
+            Ok(()) => delete_other_refs(&repo, listing),
+            Err(error) => Err(error),
         }
-        for (index, deployment) in listing.deployments.iter().enumerate() {
-            let name = c_text(&format!("ostree/{}/{}/{index}", current.0, current.1))?;
-            // A full disk may have no room for what is there already.
-            if repo.commit_of(&name).as_deref() != Some(&deployment.checksum) {
-                repo.set_ref(&name, Some(&c_text(&deployment.checksum)?))?;
-            }
-        }
-        Ok(())
     })
+}
+
+/// Sets the refs of the deployments, by the boot version of `listing`.
+fn set_refs(repo: &Repo, listing: &Listing) -> Result<()> {
+    for (index, deployment) in listing.deployments.iter().enumerate() {
+        let name = c_text(&format!("ostree/{}/{}/{index}", listing.boot_version, listing.sub_boot_version))?;
+        // A full disk may have no room for what is there already.
+        if repo.commit_of(&name).as_deref() != Some(&deployment.checksum) {
+            repo.set_ref(&name, Some(&c_text(&deployment.checksum)?))?;
+        }
+    }
+    Ok(())
+}
+
+/// Deletes the refs of deployments by other boot versions than that of `listing`.
+fn delete_other_refs(repo: &Repo, listing: &Listing) -> Result<()> {
+    let current = (listing.boot_version, listing.sub_boot_version);
+    for other in [(0, 0), (0, 1), (1, 0), (1, 1)].into_iter().filter(|version| *version != current) {
+        let prefix = c_text(&format!("ostree/{}/{}", other.0, other.1))?;
+        for name in repo.refs_below(&prefix)? {
+            repo.set_ref(&name, None)?;
+        }
+    }
+    Ok(())
 }
 
 /// What libostree knows of the sysroot at `path`. Takes no lock, and changes nothing: libostree, which may unlink files of

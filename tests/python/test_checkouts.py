@@ -326,6 +326,24 @@ def test_old_deployment_refs_count_as_long_as_they_are_there(sysroot: Sysroot, c
     assert_clean(sysroot)
 
 
+def test_a_commit_has_its_new_ref_before_it_loses_the_old_one(sysroot: Sysroot) -> None:
+    """A prune by refs alone may come between: nothing but these keeps what deployments need from it."""
+    heads = sysroot.repo / "refs" / "heads" / "ostree"
+    current = {path: path.read_text(encoding="ascii") for path in heads.rglob("*") if path.is_file()}
+    (directory,) = {path.parent for path in current}
+    other = next(heads / version for version in ("0/0", "0/1") if heads / version != directory)
+    other.mkdir(parents=True, exist_ok=True)
+    for path in current:
+        path.rename(other / path.name)
+    output("chattr", "+i", directory)
+    assert attempt(sysroot).returncode == 3
+    assert {path.name for path in other.iterdir()} == {path.name for path in current}
+    output("chattr", "-i", directory)
+    assert attempt(sysroot).returncode == 0
+    assert {path: path.read_text(encoding="ascii") for path in heads.rglob("*") if path.is_file()} == current
+    assert_clean(sysroot)
+
+
 def test_an_origin_that_can_not_be_deleted_keeps_its_checkouts_directory(
     sysroot: Sysroot, checkout: Path
 ) -> None:
