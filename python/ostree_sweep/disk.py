@@ -16,8 +16,13 @@ def check(name: str, value: object) -> None:
     """
     if not isinstance(value, str):
         checks.optional_whole(name, value, 0, 2**64 - 1)
-    elif not (value.endswith("%") and value[:-1].isdecimal() and value.isascii() and int(value[:-1]) <= 100):
+    elif not is_share(value):
         raise ValueError(f"{name} must be a number of bytes or a share from 0% to 100%, not {value!r}")
+
+
+def is_share(text: str) -> bool:
+    """Whether a text is a share of a file system, from "0%" to "100%"."""
+    return text.endswith("%") and text[:-1].isdecimal() and text.isascii() and int(text[:-1]) <= 100
 
 
 def wanted(repo: StrPath, value: Optional[Union[int, str]]) -> Optional[int]:

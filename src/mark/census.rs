@@ -26,6 +26,7 @@ use serde::{Deserialize, Serialize};
 use crate::control::Control;
 use crate::error::{Error, Result};
 use crate::pace::Pace;
+use crate::repo::boot;
 use crate::repo::listing::in_chunks;
 use crate::repo::object::{Checksum, ObjectName, ObjectType};
 use crate::repo::Repo;
@@ -361,7 +362,7 @@ impl Clock {
 
 /// Tells this boot from others; empty where it can't be told.
 fn boot_id() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default()
+    boot::boot_id().unwrap_or_default()
 }
 
 /// Whether it is a file system that stamps with this kernel's clock, in nanoseconds.

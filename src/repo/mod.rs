@@ -1,6 +1,7 @@
 //! The repository on disk, read through directory descriptors.
 
 pub mod abbreviation;
+pub(crate) mod boot;
 pub mod config;
 pub mod delta;
 pub(crate) mod directory;

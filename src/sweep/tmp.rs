@@ -19,6 +19,7 @@ use super::extent::{self, Extent};
 use super::links::Links;
 use crate::control::Control;
 use crate::error::{Error, Result};
+use crate::repo::boot::boot_id;
 use crate::repo::directory::{open_existing, Directory};
 use crate::repo::listing::each_entry;
 use crate::repo::lock::{self, LockState};
@@ -49,8 +50,7 @@ struct Rule {
 
 impl Rule {
     fn of(repo: &Repo) -> Result<Self> {
-        let path = Path::new("/proc/sys/kernel/random/boot_id");
-        let boot = std::fs::read_to_string(path).map_err(|error| Error::io(path, error))?;
+        let boot = boot_id()?;
         // Tests of libostree's set another.
         let boots = [Some(boot.trim().into()), std::env::var_os("OSTREE_BOOTID")];
         let prefix = |boot: OsString| [STAGING, boot.as_bytes(), b"-"].concat();

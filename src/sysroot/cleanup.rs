@@ -142,7 +142,7 @@ fn clean_sysroot(
         return prune(&mut owner, &repo, options, control);
     }
     remove_leftovers(&mut owner, &repo, options, control, before)?;
-    // libostree does the same when it has written the deployment refs, and tells nobody.
+    // In libostree the transaction that writes the deployment refs does it, and tells nobody.
     clean_tmp(&mut owner, &repo, options, control, before)?;
     let report = write_refs_and_prune(&mut owner, &repo, options, control, before)?;
     if report.unfinished.is_some() {

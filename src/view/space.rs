@@ -6,16 +6,13 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-use rustix::fs::{statx, AtFlags, FileType, StatxFlags};
-use rustix::io::Errno;
+use rustix::fs::FileType;
 
 use crate::control::Control;
 use crate::error::{Error, Result};
 use crate::repo::listing::each_entry;
+use crate::repo::seen::Seen;
 use crate::repo::Repo;
-
-/// In what `st_blocks` counts, whatever the file system's blocks are.
-const SECTOR: u64 = 512;
 
 /// What one file takes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -29,14 +26,8 @@ pub(super) struct Size {
 impl Size {
     /// Looks at the file `path` below `directory`; None where there is none.
     pub fn at(directory: &OwnedFd, path: &[u8]) -> std::io::Result<Option<Self>> {
-        let wanted = StatxFlags::SIZE | StatxFlags::BLOCKS;
-        match statx(directory, path, AtFlags::SYMLINK_NOFOLLOW, wanted) {
-            Ok(stat) => {
-                Ok(Some(Self { content: stat.stx_size, disk: stat.stx_blocks.saturating_mul(SECTOR) }))
-            }
-            Err(Errno::NOENT) => Ok(None),
-            Err(error) => Err(error.into()),
-        }
+        let seen = Seen::at(directory, path)?;
+        Ok(seen.map(|seen| Self { content: seen.size(), disk: seen.on_disk() }))
     }
 }
 

@@ -10,7 +10,7 @@ from ..frozen import to_dict
 from ..hints import TYPE_CHECKING
 from ..locks import holders
 from .output import Result
-from .table import size
+from .table import facts_lines, lock_text, size
 
 if TYPE_CHECKING:
     from typing import Any
@@ -45,7 +45,7 @@ def repository_status(repo: str, signals: WorkSignals) -> Result:
     )
     facts = {
         "Repository": os.path.abspath(repo),
-        "Lock": ", ".join(f"{each['kind']} by {each['pid']} ({each['command']})" for each in locked),
+        "Lock": lock_text(locked, "free"),
         "Refs": str(refs),
         "Total": f"{size(used.total.disk_bytes)} in {used.total.objects} objects",
         "Unreachable": by_prune,
@@ -53,7 +53,7 @@ def repository_status(repo: str, signals: WorkSignals) -> Result:
         "'prune --refs-only' deletes them",
         "Free": "unknown" if free is None else size(free),
     }
-    return Result([f"{f'{name}:':<17}{text or 'free'}" for name, text in facts.items()], data)
+    return Result(facts_lines(facts), data)
 
 
 def _unreachable(repo: str, signals: WorkSignals) -> dict[str, Any]:

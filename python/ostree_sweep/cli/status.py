@@ -16,7 +16,7 @@ from ..running import running
 from ..stamp import CleanupStamp
 from .output import Result
 from .repository import repository_status
-from .table import short, size, table
+from .table import facts_lines, lock_text, short, size, table
 from .values import default_sysroot
 
 if TYPE_CHECKING:
@@ -75,18 +75,14 @@ def status(options: argparse.Namespace, signals: WorkSignals) -> Result:
 
         metrics.write(options.metrics, options.sysroot, metrics.of_status(data))
 
-    def lock_text(state: str, name: str) -> str:
-        who = (f"{each['kind']} by {each['pid']} ({each['command']})" for each in lock_holders[name])
-        return ", ".join(who) or state
-
     facts = {
         "Stamp": _stamp_text(requested, snapshot),
         "Plan": _plan_text(planned),
         "Running": _running_text(now),
         "Last cleanup": _last_text(last),
         "Repository": found["repo"],
-        "Repository lock": lock_text(found["repo_lock"], "repo_lock"),
-        "Sysroot lock": lock_text(_SYSROOT_LOCK[found["sysroot_locked"]], "sysroot_lock"),
+        "Repository lock": lock_text(lock_holders["repo_lock"], found["repo_lock"]),
+        "Sysroot lock": lock_text(lock_holders["sysroot_lock"], _SYSROOT_LOCK[found["sysroot_locked"]]),
         "Reclaimable": _reclaimable_text(reclaimable),
     }
     facts.update(_image_facts(data))
@@ -103,7 +99,7 @@ def status(options: argparse.Namespace, signals: WorkSignals) -> Result:
     lines = [*table(titles, rows, right=2), ""] if rows else []
     if isinstance(used, str):
         facts["Sizes"] = f"unknown: {used}"
-    lines += [f"{f'{name}:':<17}{text}" for name, text in facts.items()]
+    lines += facts_lines(facts)
     dangling = () if isinstance(used, str) else used.dangling_refs
     lines += [f"Dangling ref:    {each.name} (its commit {each.commit} is missing)" for each in dangling]
     if left := found["tmp"]["entries"]:

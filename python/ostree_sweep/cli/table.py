@@ -7,7 +7,9 @@ import sys
 from ..hints import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from ..locks import LockHolder
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 _CHECKSUM_LENGTH = 64
@@ -32,6 +34,16 @@ def short(text: str) -> str:
         if len(word) == _CHECKSUM_LENGTH and not word.strip("0123456789abcdef"):
             text = text.replace(word, word[:12])
     return text
+
+
+def facts_lines(facts: Mapping[str, str]) -> list[str]:
+    """A line for each fact, behind its name."""
+    return [f"{f'{name}:':<17}{text}" for name, text in facts.items()]
+
+
+def lock_text(holders: Iterable[LockHolder], otherwise: str) -> str:
+    """Who holds a lock; `otherwise` if nobody is known to."""
+    return ", ".join(f"{each['kind']} by {each['pid']} ({each['command']})" for each in holders) or otherwise
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], right: int) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 
+from ..disk import is_share
 from ..hints import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -98,10 +99,9 @@ def size(text: str) -> int:
 
 def size_or_share(text: str) -> int | str:
     """A size, or a share of the file system."""
-    share = text.removesuffix("%")
-    if share == text:
+    if not text.endswith("%"):
         return size(text)
-    if not share.isascii() or not share.isdecimal() or int(share) > 100:
+    if not is_share(text):
         raise _refusal(f"no share from 0% to 100%: '{text}'")
     return text
 
