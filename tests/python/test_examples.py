@@ -94,7 +94,9 @@ def test_an_updater_over_pygobject_from_the_pull_to_the_cleanup(tmp_path: Path) 
     assert "updater: cleanup requested at 2" in done.stdout
     assert (sysroot.path / ".cleanup").exists()
 
-    done = sysroot.boot(third, f"{updater} booted; {updater} booted; {update}")
+    # Progress is looked at every 50 ms, and a sweep that is not slowed down may be over before.
+    slowly = "strace -f -qq -o /dev/null -e trace=unlinkat -e inject=unlinkat:delay_enter=20000"
+    done = sysroot.boot(third, f"{slowly} {updater} booted; {updater} booted; {update}")
     assert re.search(r"updater: ran: True, [1-9]\d* objects, [1-9]\d* bytes", done.stdout)
     assert "updater: phase: sweep" in done.stdout
     assert "updater: ran: False, 0 objects, 0 bytes" in done.stdout
