@@ -85,6 +85,7 @@ fn run(
         effort,
         limits: Limits::default(),
         stale_tmp: false,
+        leftovers: false,
         deltas_of: None,
         observer,
         plan: None,

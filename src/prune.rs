@@ -3,7 +3,7 @@
 //! 1. Without a lock: find out what is live, and before each slice read what appeared since and list candidates.
 //! 2. In short slices under the exclusive lock: look at what changed since and mark that too; stop if anything live
 //!    is missing; then delete until the slice is over. Commits go first, then, after a durability barrier that each
-//!    run has which deletes any, dirtrees and dirmetas, then files; static deltas and cached summaries last. A sysroot's lock is taken before the
+//!    run has which deletes any, dirtrees and dirmetas, then files; static deltas, cached summaries and other leftovers last. A sysroot's lock is taken before the
 //!    repository's and released after it.
 //!
 //! If others deleted what was followed meanwhile, all begins anew. With a lock held nothing rests or waits.
@@ -36,7 +36,7 @@ use crate::sweep::context::{Context, Gone, Notice};
 use crate::sweep::links::Links;
 use crate::sweep::objects::Pass;
 pub use crate::sweep::Limits;
-use crate::sweep::{caches, commits, leftovers};
+use crate::sweep::{caches, commits, leftovers, uncollected};
 use crate::workers::{contain_panic, Crew};
 
 /// How often in a row the lock is given back for that. Then all is read under it, or others who write without a pause
@@ -69,6 +69,8 @@ pub struct PruneOptions<'a> {
     pub observer: Option<Observer<'a>>,
     /// Also remove what interrupted transactions left in `tmp`, last of all.
     pub stale_tmp: bool,
+    /// Also remove what libostree never deletes: copies that no checkout uses, detached metadata without its commit.
+    pub leftovers: bool,
     /// Delete by a plan instead of crawling. What to keep is as it was when the plan was made.
     pub plan: Option<PlanUse<'a>>,
 }
@@ -139,7 +141,8 @@ pub(crate) fn prune_within(
     control: &Control,
 ) -> Result<PruneReport> {
     let start = Instant::now();
-    let PruneOptions { retention, dry_run, effort, limits, deltas_of, observer, plan, stale_tmp } = *options;
+    let PruneOptions { retention, dry_run, effort, limits, deltas_of, observer, plan, stale_tmp, leftovers } =
+        *options;
     if let Some(PlanUse { plan, .. }) = plan {
         plan.check_repo(repo)?;
     }
@@ -184,6 +187,7 @@ pub(crate) fn prune_within(
             context,
             commit_only: plan.map_or(retention, |plan| plan.plan.retention()).commit_only,
             must_cover: plan.is_some_and(|plan| plan.must_cover),
+            leftovers,
             surroundings: &mut *surroundings,
             lock: &lock,
             slice: effort.slice(),
@@ -288,6 +292,8 @@ struct Run<'a> {
     context: Context<'a>,
     commit_only: bool,
     must_cover: bool,
+    /// Whether what libostree never deletes goes, too.
+    leftovers: bool,
     surroundings: &'a mut dyn Surroundings,
     lock: &'a Lock,
     slice: Duration,
@@ -320,6 +326,7 @@ enum Stage {
     Files(Pass),
     Deltas(Option<leftovers::Deltas>),
     Summaries,
+    Uncollected(Option<uncollected::Sweep>),
     Done,
 }
 
@@ -346,6 +353,13 @@ impl Run<'_> {
         let mut deltas = leftovers::Deltas::list(self.context, &mut self.report)?;
         deltas.run(self.context, self.mark.live(), &mut self.report, None)?;
         leftovers::prune_summaries(self.context, &mut self.report)?;
+        let mut marks = commits::Sweep::new(Vec::new());
+        marks.remove_partial_marks(self.context, self.mark.partial())?;
+        self.report.merge(marks.report);
+        if self.leftovers {
+            let mut uncollected = uncollected::Sweep::list(self.context.repo, control)?;
+            uncollected.run(self.context, &mut self.report, None)?;
+        }
         Ok(Outcome::Done)
     }
 
@@ -363,7 +377,11 @@ impl Run<'_> {
                 self.report.merge(sweep.report);
             }
             Stage::Trees(pass) | Stage::Files(pass) => self.report.merge(pass.finish().0),
-            Stage::Commits(None) | Stage::Deltas(_) | Stage::Summaries | Stage::Done => {}
+            Stage::Commits(None)
+            | Stage::Deltas(_)
+            | Stage::Summaries
+            | Stage::Uncollected(_)
+            | Stage::Done => {}
         }
         result
     }
@@ -399,6 +417,9 @@ impl Run<'_> {
                 Stage::Deltas(deltas @ None) => {
                     *deltas = Some(leftovers::Deltas::list(context, &mut self.report)?);
                 }
+                Stage::Uncollected(uncollected @ None) => {
+                    *uncollected = Some(uncollected::Sweep::list(context.repo, context.control)?);
+                }
                 _ => return Ok(()),
             }
             self.advance(stage);
@@ -411,7 +432,7 @@ impl Run<'_> {
     /// Whether there is something to be done without a lock before the next slice.
     fn needs_preparation(&self, stage: &Stage) -> bool {
         match stage {
-            Stage::Barrier(_) | Stage::Deltas(None) => true,
+            Stage::Barrier(_) | Stage::Deltas(None) | Stage::Uncollected(None) => true,
             Stage::Trees(pass) | Stage::Files(pass) => !pass.has_gathered() && !self.context.is_exhausted(),
             _ => false,
         }
@@ -499,8 +520,7 @@ impl Run<'_> {
                 touched.extend(result?);
             }
             Stage::Marks(sweep) => {
-                let marked: Vec<_> = self.mark.partial().iter().copied().collect();
-                sweep.remove_partial_marks(context, &marked)?;
+                sweep.remove_partial_marks(context, self.mark.partial())?;
                 self.mark.keep(&sweep.stuck);
             }
             Stage::Trees(pass) | Stage::Files(pass) => {
@@ -514,7 +534,11 @@ impl Run<'_> {
             }
             Stage::Summaries => {
                 leftovers::prune_summaries(context, &mut self.report)?;
-                *stage = Stage::Done;
+                *stage = if self.leftovers { Stage::Uncollected(None) } else { Stage::Done };
+            }
+            Stage::Uncollected(uncollected) => {
+                let Some(uncollected) = uncollected else { return Ok(()) };
+                uncollected.run(context, &mut self.report, Some(deadline))?;
             }
             Stage::Barrier(_) | Stage::Done => {}
         }
@@ -567,6 +591,7 @@ impl Run<'_> {
                 Stage::Deltas(None)
             }
             Stage::Deltas(Some(deltas)) if deltas.is_done() && self.cached.is_empty() => Stage::Summaries,
+            Stage::Uncollected(Some(uncollected)) if uncollected.is_done() => Stage::Done,
             unfinished => unfinished,
         };
     }

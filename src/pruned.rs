@@ -34,6 +34,12 @@ pub enum Item {
     Cache(PathBuf),
     /// What is in `tmp`.
     Tmp(PathBuf),
+    /// A commit's detached metadata.
+    Detached(PathBuf),
+    /// A mark that makes a commit a partial one.
+    Mark(PathBuf),
+    /// A file's uncompressed copy, from which checkouts are linked.
+    Copy(PathBuf),
 }
 
 impl Item {
@@ -46,6 +52,9 @@ impl Item {
             Item::Summary(_) => "summary",
             Item::Cache(_) => "commitmeta2",
             Item::Tmp(_) => "tmp",
+            Item::Detached(_) => "commitmeta",
+            Item::Mark(_) => "commitpartial",
+            Item::Copy(_) => "uncompressed-copy",
         }
     }
 }
@@ -58,7 +67,10 @@ impl fmt::Display for Item {
             | Item::DeltaIndex(path)
             | Item::Summary(path)
             | Item::Cache(path)
-            | Item::Tmp(path) => path.display().fmt(f),
+            | Item::Tmp(path)
+            | Item::Detached(path)
+            | Item::Mark(path)
+            | Item::Copy(path) => path.display().fmt(f),
         }
     }
 }
@@ -80,6 +92,10 @@ pub enum Reason {
     WithoutRemote,
     /// In `tmp`: an interrupted transaction left it.
     Stale,
+    /// Detached metadata or a partial mark: its commit is not there.
+    Ownerless(Checksum),
+    /// A copy: no checkout is linked to it.
+    Unused,
 }
 
 impl fmt::Display for Reason {
@@ -97,6 +113,8 @@ impl fmt::Display for Reason {
             Reason::WithoutCommit(commit) => write!(f, "it leads to {commit}, which is not kept"),
             Reason::WithoutRemote => f.write_str("its remote is not configured"),
             Reason::Stale => f.write_str("an interrupted transaction left it"),
+            Reason::Ownerless(commit) => write!(f, "its commit {commit} is not there"),
+            Reason::Unused => f.write_str("no checkout is linked to it"),
         }
     }
 }

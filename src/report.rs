@@ -105,7 +105,8 @@ pub struct PruneReport {
     pub deltas_pruned: u64,
     /// Indexes of static deltas removed because the commit they lead to is gone.
     pub delta_indexes_pruned: u64,
-    /// Other files that belonged to commits and remotes that are gone: flatpak's `.commitmeta2`, cached summaries.
+    /// Other files that belonged to commits, remotes and checkouts that are gone: flatpak's `.commitmeta2`, cached
+    /// summaries, partial marks of commits that were missing before, and what libostree never deletes.
     pub leftovers_pruned: u64,
     /// What interrupted transactions left in `tmp` and was removed: files and directories in it.
     pub tmp_pruned: u64,

@@ -171,6 +171,7 @@ class _Usage(TypedDict):
     unreferenced_commits: int
     deltas: _StoredFiles | None
     tmp: _StoredFiles | None
+    leftover_files: _StoredFiles | None
     dangling_refs: list[tuple[str, str]]
 
 class _Way(TypedDict):
@@ -241,6 +242,7 @@ def prune(
     delete_commit: str | None,
     deltas_of: str | None,
     stale_tmp: bool,
+    leftovers: bool,
     max_freed: int | None,
     free_until: int | None,
     dry_run: bool,

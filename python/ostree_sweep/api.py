@@ -368,6 +368,7 @@ def prune(
     delete_commit: Optional[str] = None,
     static_deltas_only: bool = False,
     stale_tmp: bool = False,
+    leftovers: bool = False,
     max_freed: Optional[int] = None,
     free_until: Optional[Union[int, str]] = None,
     dry_run: bool = False,
@@ -409,6 +410,9 @@ def prune(
         stale_tmp: also delete from the repository's `tmp` what interrupted transactions left, by libostree's
             rule: staging directories of other boots, and what is older than `core.tmp-expiry-secs` (a day),
             unless it is locked.
+        leftovers: also delete what libostree never does, if it was not changed for `core.tmp-expiry-secs` (a
+            day): copies in `uncompressed-objects-cache` that no checkout is linked to, and detached metadata
+            (`.commitmeta`) whose commit is missing, unless a ref leads to it or a pull is fetching it.
         max_freed: stop when this many bytes are freed. A dry run only says whether it
             would stop a real one.
         free_until: stop when the repository's file system has this many bytes free for ordinary users, or
@@ -427,6 +431,7 @@ def prune(
     _check_bounds(max_freed, free_until, dry_run)
     checks.flag("static_deltas_only", static_deltas_only)
     checks.flag("stale_tmp", stale_tmp)
+    checks.flag("leftovers", leftovers)
     checks.optional_text("delete_commit", delete_commit)
     if static_deltas_only and delete_commit is None:
         raise ValueError("static_deltas_only needs delete_commit")
@@ -454,6 +459,7 @@ def prune(
         delete_commit=None if static_deltas_only else delete_commit,
         deltas_of=delete_commit if static_deltas_only else None,
         stale_tmp=stale_tmp,
+        leftovers=leftovers,
         max_freed=max_freed,
         free_until=disk.wanted(place, free_until),
         dry_run=dry_run,

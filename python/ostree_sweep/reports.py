@@ -61,7 +61,7 @@ class PrunedItem:
 
     Attributes:
         type: a type of object, as in `PruneReport.by_type`, or "static-delta", "delta-index",
-            "commitmeta2", "summary" or "tmp".
+            "commitmeta2", "summary", "tmp", "commitmeta", "commitpartial" or "uncompressed-copy".
         name: an object's as `CHECKSUM.TYPE`, or else a path relative to the repository.
         reason: why, for people to read.
     """
@@ -98,8 +98,9 @@ class PruneReport(Data):
             "file-xattrs" and "file-xattrs-link" of mode bare-split-xattrs.
         deltas_pruned: static deltas deleted.
         delta_indexes_pruned: indexes of static deltas deleted.
-        leftovers_pruned: other files of commits and remotes that are gone: flatpak's `.commitmeta2`, cached
-            summaries.
+        leftovers_pruned: other files of commits, remotes and checkouts that are gone: flatpak's
+            `.commitmeta2`, cached summaries, `.commitpartial` of commits that were missing before, and with
+            `leftovers` the files named there.
         tmp_pruned: files and directories deleted in the repository's `tmp`, that interrupted transactions
             left.
         tmp_bytes_freed: sum of the sizes of the files in them, in bytes.

@@ -89,6 +89,8 @@ class Usage(Data):
             reach, with `refs_only`.
         deltas: static deltas and their indexes; None: this process may not read them.
         tmp: the repository's `tmp`: unfinished downloads and caches; None: this process may not read it.
+        leftover_files: files that nothing owns and `ostree` never deletes: those that `prune` deletes with
+            `leftovers`, and `.commitpartial` whose commit is missing; None: this process may not look.
         dangling_refs: refs of a sysroot that keep nothing, for their commits are missing.
     """
 
@@ -98,6 +100,7 @@ class Usage(Data):
     unreferenced_commits: int
     deltas: Optional[StoredFiles]
     tmp: Optional[StoredFiles]
+    leftover_files: Optional[StoredFiles]
     dangling_refs: tuple[DanglingRef, ...]
 
 
@@ -307,6 +310,7 @@ def _usage(found: _Usage) -> Usage:
         unreferenced_commits=found["unreferenced_commits"],
         deltas=found["deltas"] and StoredFiles(**found["deltas"]),
         tmp=found["tmp"] and StoredFiles(**found["tmp"]),
+        leftover_files=found["leftover_files"] and StoredFiles(**found["leftover_files"]),
         dangling_refs=tuple(DanglingRef(*each) for each in found["dangling_refs"]),
     )
 

@@ -60,6 +60,7 @@ fn run(
     let lock_timeout = Some(LockTimeout::After(Duration::from_millis(300)));
     let options = PruneOptions {
         stale_tmp: false,
+        leftovers: false,
         retention,
         dry_run,
         effort: Effort { lock_timeout, lock_slice: Duration::from_millis(1), ..Effort::new(Impact::Full) },

@@ -26,6 +26,7 @@ fn options(retention: &Retention, jobs: usize) -> PruneOptions<'_> {
         effort: effort(jobs),
         limits: Limits::default(),
         stale_tmp: false,
+        leftovers: false,
         deltas_of: None,
         observer: None,
         plan: None,

@@ -70,7 +70,8 @@ mod _core {
 
     #[pyfunction]
     #[pyo3(signature = (
-        repo, *, retention, delete_commit, deltas_of, stale_tmp, max_freed, free_until, dry_run, effort, callbacks
+        repo, *, retention, delete_commit, deltas_of, stale_tmp, leftovers, max_freed, free_until, dry_run, effort,
+        callbacks
     ))]
     #[allow(clippy::too_many_arguments)]
     fn prune(
@@ -80,6 +81,7 @@ mod _core {
         delete_commit: Option<String>,
         deltas_of: Option<String>,
         stale_tmp: bool,
+        leftovers: bool,
         max_freed: Option<u64>,
         free_until: Option<u64>,
         dry_run: bool,
@@ -101,6 +103,7 @@ mod _core {
                 effort,
                 limits: Limits { max_freed, free_until },
                 stale_tmp,
+                leftovers,
                 deltas_of,
                 observer,
                 plan: None,
@@ -196,6 +199,7 @@ mod _core {
                 effort,
                 limits: Limits { max_freed, free_until },
                 stale_tmp: false,
+        leftovers: false,
                 deltas_of: None,
                 observer: None,
                 plan: Some(plan),

@@ -275,6 +275,7 @@ pub(super) struct UsageDict {
     unreferenced_commits: u64,
     deltas: Option<StoredFilesDict>,
     tmp: Option<StoredFilesDict>,
+    leftover_files: Option<StoredFilesDict>,
     dangling_refs: Vec<(String, String)>,
 }
 
@@ -316,7 +317,16 @@ struct HolderDict {
 
 impl From<Usage> for UsageDict {
     fn from(usage: Usage) -> Self {
-        let Usage { holders, total, garbage, unreferenced_commits, deltas, tmp, dangling_refs } = usage;
+        let Usage {
+            holders,
+            total,
+            garbage,
+            unreferenced_commits,
+            deltas,
+            tmp,
+            leftover_files,
+            dangling_refs,
+        } = usage;
         Self {
             holders: holders.into_iter().map(Into::into).collect(),
             total: total.into(),
@@ -324,6 +334,7 @@ impl From<Usage> for UsageDict {
             unreferenced_commits,
             deltas: deltas.map(Into::into),
             tmp: tmp.map(Into::into),
+            leftover_files: leftover_files.map(Into::into),
             dangling_refs: names_and_commits(dangling_refs),
         }
     }

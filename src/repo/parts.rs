@@ -20,7 +20,7 @@ use crate::error::{Error, Result};
 const OBJECTS: &str = "objects";
 
 /// Where a symlink may lie, parents first.
-const FOLLOWED: [&str; 10] = [
+const FOLLOWED: [&str; 11] = [
     OBJECTS,
     "refs",
     "refs/heads",
@@ -31,6 +31,7 @@ const FOLLOWED: [&str; 10] = [
     "delta-indexes",
     "tmp",
     "tmp/cache",
+    "uncompressed-objects-cache",
 ];
 
 /// Where none may.

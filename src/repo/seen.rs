@@ -54,6 +54,16 @@ impl Seen {
         self.0.stx_mtime.tv_sec
     }
 
+    /// When its content, its mode or its number of names was changed last, in seconds since 1970.
+    pub fn changed(&self) -> i64 {
+        self.0.stx_mtime.tv_sec.max(self.0.stx_ctime.tv_sec)
+    }
+
+    /// Whether it is a regular file.
+    pub fn is_file(&self) -> bool {
+        FileType::from_raw_mode(self.0.stx_mode.into()) == FileType::RegularFile
+    }
+
     /// Whether it is a directory.
     pub fn is_directory(&self) -> bool {
         FileType::from_raw_mode(self.0.stx_mode.into()) == FileType::Directory

@@ -5,24 +5,21 @@
 //! libostree removes that mark first, so that a commit of which half was pulled looks whole for a while; here a
 //! commit never claims to have more than it has.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use rustix::fs::{statat, AtFlags, FileType};
-use rustix::io::Errno;
-
 use super::context::{Context, Gone};
 use super::removal::{remove, Removal};
+use super::staging::Staging;
 use super::verdict::{verdict, Verdict};
 use super::{caches, tombstone};
 use crate::error::{Error, Result};
 use crate::mark::live_set::LiveSet;
-use crate::repo::directory::Directory;
-use crate::repo::listing::each_entry;
+use crate::pruned::{Item, Reason};
 use crate::repo::object::{Checksum, ObjectName, ObjectType, DETACHED, TOMBSTONE};
-use crate::repo::partial_mark;
 use crate::repo::seen::Seen;
+use crate::repo::{partial_mark, Repo};
 use crate::report::{Cause, Failure, PruneReport};
 
 /// Commits on their way out.
@@ -147,12 +144,12 @@ impl Sweep {
     }
 
     /// Removes the partial marks of commits that are gone: those deleted in this run, and among `marked` those that
-    /// an earlier run was interrupted at. A mark without a commit that a pull may still be going to complete stays:
-    /// the pull's staging directory would hold the commit; where that can't be seen, all stay. To be called with the exclusive lock held.
-    pub fn remove_partial_marks(&mut self, context: Context, marked: &[Checksum]) -> Result<()> {
+    /// an earlier run was interrupted at, which count as leftovers. To be called with the exclusive lock held, but for a
+    /// dry run, which has deleted none.
+    pub fn remove_partial_marks(&mut self, context: Context, marked: &HashSet<Checksum>) -> Result<()> {
         let repo = context.repo;
-        let staging = match staging_directories(context) {
-            Err(Error::Io { source, .. }) => {
+        let staging = match Staging::open(repo) {
+            Err(Error::Io { source, .. }) if !context.dry_run => {
                 let path = PathBuf::from("tmp");
                 self.report.failures.push(Failure { path, error: source.into() });
                 return Ok(());
@@ -160,25 +157,40 @@ impl Sweep {
             other => other?,
         };
         let Some(state) = repo.part("state")? else { return Ok(()) };
-        for commit in marked {
-            let object = ObjectName::new(*commit, ObjectType::Commit);
-            let path = object.loose_path(repo.config().mode);
-            let is_staged = staging.iter().any(|directory| {
-                statat(directory, &path, AtFlags::SYMLINK_NOFOLLOW).err() != Some(Errno::NOENT)
-            });
-            if is_staged || repo.has(object)? {
-                continue;
-            }
-            match state.unlink(partial_mark(commit)) {
-                Ok(()) | Err(Errno::NOENT) => {}
-                Err(error) => {
-                    let path = Path::new("state").join(partial_mark(commit));
-                    self.report.failures.push(Failure { path, error: error.into() });
+        let removed: HashSet<_> = self.removed.iter().collect();
+        for commit in orphaned_marks(repo, &staging, marked)? {
+            let path = Path::new("state").join(partial_mark(&commit));
+            match remove(&state, &*partial_mark(&commit), context, None) {
+                Ok(Removal::Done(_)) if !removed.contains(&commit) => {
+                    self.report.leftovers_pruned += 1;
+                    if let Some(observer) = context.observer {
+                        observer(Gone::Leftover(Item::Mark(path), Reason::Ownerless(commit)));
+                    }
                 }
+                Ok(_) => {}
+                Err(error) => self.report.failures.push(Failure { path, error: error.into() }),
             }
         }
         Ok(())
     }
+}
+
+/// Which of the commits `marked` as partial are neither there nor in a pull's staging directory, so that no pull is
+/// about to complete them.
+pub(super) fn orphaned_marks(
+    repo: &Repo,
+    staging: &Staging,
+    marked: &HashSet<Checksum>,
+) -> Result<Vec<Checksum>> {
+    let mut orphaned = Vec::new();
+    for commit in marked {
+        let object = ObjectName::new(*commit, ObjectType::Commit);
+        if !staging.has(object) && !repo.has(object)? {
+            orphaned.push(*commit);
+        }
+    }
+    orphaned.sort_unstable();
+    Ok(orphaned)
 }
 
 /// Makes the deletion of commits durable, that of an earlier run, too: one that was killed may have left directories
@@ -192,22 +204,6 @@ pub(crate) fn barrier(context: Context) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// `tmp/staging-…`: where a pull collects objects before they get their place.
-fn staging_directories(context: Context) -> Result<Vec<Directory>> {
-    let path = context.repo.path().join("tmp");
-    let mut found = Vec::new();
-    let Some(tmp) = context.repo.part("tmp")? else { return Ok(found) };
-    each_entry(&tmp, &path, |entry| {
-        let io = |error| Error::io(&path, error);
-        if entry.name.starts_with(b"staging-") && entry.file_type().map_err(io)? == Some(FileType::Directory)
-        {
-            found.extend(tmp.child(entry.name).map_err(io)?);
-        }
-        Ok(())
-    })?;
-    Ok(found)
 }
 
 #[cfg(test)]

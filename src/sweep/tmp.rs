@@ -10,11 +10,11 @@ use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::time::SystemTime;
 
 use rustix::fs::{fstat, OFlags};
 
 use super::checkout::{self, remove_file, Outcome};
+use super::expiry::Expiry;
 use super::extent::{self, Extent};
 use super::links::Links;
 use crate::control::Control;
@@ -41,9 +41,7 @@ const CACHE: &[u8] = b"cache";
 
 /// What libostree takes for stale at one time.
 struct Rule {
-    /// In seconds since 1970.
-    now: u64,
-    expiry: u64,
+    expiry: Expiry,
     /// How the staging directories of this boot begin.
     this_boot: Vec<Vec<u8>>,
 }
@@ -55,8 +53,7 @@ impl Rule {
         let boots = [Some(boot.trim().into()), std::env::var_os("OSTREE_BOOTID")];
         let prefix = |boot: OsString| [STAGING, boot.as_bytes(), b"-"].concat();
         Ok(Self {
-            now: SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs()),
-            expiry: repo.config().tmp_expiry,
+            expiry: Expiry::of(repo),
             this_boot: boots.into_iter().flatten().map(prefix).collect(),
         })
     }
@@ -70,9 +67,7 @@ impl Rule {
             let is_of_this_boot = self.this_boot.iter().any(|prefix| name.starts_with(prefix));
             return Ok(!is_of_this_boot && !is_locked(tmp, &lock_of(name))?);
         }
-        let written = u64::try_from(seen.modified()).unwrap_or(0);
-        // What is from the future is new.
-        let is_old = self.now.checked_sub(written).is_some_and(|age| age > self.expiry);
+        let is_old = self.expiry.is_over_since(seen.modified());
         Ok(is_old && !(name.ends_with(LOCK) && is_locked(tmp, name)?))
     }
 }

@@ -284,7 +284,17 @@ fn still_full() -> PruneReport {
 
 fn prune_options<'a>(options: &CleanupOptions<'a>, retention: &'a Retention) -> PruneOptions<'a> {
     let CleanupOptions { dry_run, effort, limits, observer, plan, .. } = *options;
-    PruneOptions { retention, dry_run, effort, limits, deltas_of: None, observer, stale_tmp: false, plan }
+    PruneOptions {
+        retention,
+        dry_run,
+        effort,
+        limits,
+        deltas_of: None,
+        observer,
+        stale_tmp: false,
+        leftovers: false,
+        plan,
+    }
 }
 
 /// Prunes the repository: by the plan, if there is one that will do.

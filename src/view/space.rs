@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::repo::listing::each_entry;
 use crate::repo::seen::Seen;
 use crate::repo::Repo;
+use crate::sweep::uncollected::each_ownerless;
 
 /// What one file takes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -26,8 +27,11 @@ pub(super) struct Size {
 impl Size {
     /// Looks at the file `path` below `directory`; None where there is none.
     pub fn at(directory: &OwnedFd, path: &[u8]) -> std::io::Result<Option<Self>> {
-        let seen = Seen::at(directory, path)?;
-        Ok(seen.map(|seen| Self { content: seen.size(), disk: seen.on_disk() }))
+        Ok(Seen::at(directory, path)?.as_ref().map(Self::of))
+    }
+
+    fn of(seen: &Seen) -> Self {
+        Self { content: seen.size(), disk: seen.on_disk() }
     }
 }
 
@@ -94,4 +98,14 @@ pub(super) fn below(repo: &Repo, part: &str, control: &Control) -> Result<Option
         })?;
     }
     Ok(Some(found))
+}
+
+/// What files take that nothing owns and libostree never deletes; None where we may not look at all of them.
+pub(super) fn leftover_files(repo: &Repo, control: &Control) -> Result<Option<Space>> {
+    let mut found = Space::default();
+    match each_ownerless(repo, control, |seen| found.add(Size::of(seen))) {
+        Ok(()) => Ok(Some(found)),
+        Err(Error::Io { source, .. }) if source.kind() == ErrorKind::PermissionDenied => Ok(None),
+        Err(error) => Err(error),
+    }
 }

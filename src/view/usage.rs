@@ -52,6 +52,8 @@ pub struct Usage {
     pub deltas: Option<Space>,
     /// Files of unfinished downloads and caches, in `tmp`; None where we may not look.
     pub tmp: Option<Space>,
+    /// Files that nothing owns and libostree never deletes; None where we may not look.
+    pub leftover_files: Option<Space>,
     /// Refs that keep nothing, for their commits are missing.
     pub dangling_refs: Vec<(String, Checksum)>,
 }
@@ -122,7 +124,17 @@ fn usage_now(
     let indexes = space::below(repo, "delta-indexes", control)?;
     let deltas = deltas.zip(indexes).map(|(deltas, indexes)| deltas.and(indexes));
     let tmp = space::below(repo, "tmp", control)?;
-    Ok(Usage { holders, total, garbage, unreferenced_commits, deltas, tmp, dangling_refs })
+    let leftover_files = space::leftover_files(repo, control)?;
+    Ok(Usage {
+        holders,
+        total,
+        garbage,
+        unreferenced_commits,
+        deltas,
+        tmp,
+        leftover_files,
+        dangling_refs,
+    })
 }
 
 #[derive(Clone, Copy, Default)]

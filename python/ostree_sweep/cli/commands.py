@@ -66,6 +66,7 @@ def prune(options: argparse.Namespace, signals: WorkSignals) -> Result:
             delete_commit=options.delete_commit,
             static_deltas_only=options.static_deltas_only,
             stale_tmp=options.stale_tmp,
+            leftovers=options.leftovers,
             dry_run=options.dry_run,
             items=item_printer(options),
             cancellable=signals.token,

@@ -114,6 +114,12 @@ def add_deletion(prune: Parser) -> None:
         action="store_true",
         help="also delete what interrupted pulls and commits left in tmp, as libostree's transactions do",
     )
+    prune.add_argument(
+        "--leftovers",
+        action="store_true",
+        help="also delete what ostree never does: unused files of uncompressed-objects-cache, .commitmeta "
+        "whose commit is missing; only what is older than a day",
+    )
 
 
 def add_metrics(parser: Parser, content: str) -> None:

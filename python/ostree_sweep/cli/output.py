@@ -75,6 +75,9 @@ def report_result(report: PruneReport, *, commit_only: bool = False, tell_free: 
     if report.tmp_pruned or report.tmp_bytes_freed:
         verb = "Would remove" if report.dry_run else "Removed"
         lines.append(f"{verb} from tmp: {report.tmp_pruned} items, {size(report.tmp_bytes_freed)}")
+    if report.leftovers_pruned:
+        verb = "Would delete" if report.dry_run else "Deleted"
+        lines.append(f"{verb} leftovers: {report.leftovers_pruned} files")
     if report.plan_refused is not None:
         lines.append(f"The plan was not used: {report.plan_refused}")
     if report.unfinished is not None:

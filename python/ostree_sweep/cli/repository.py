@@ -10,7 +10,7 @@ from ..frozen import to_dict
 from ..hints import TYPE_CHECKING
 from ..locks import holders
 from .output import Result
-from .table import facts_lines, lock_text, size
+from .table import facts_lines, leftover_files_text, lock_text, size
 
 if TYPE_CHECKING:
     from typing import Any
@@ -33,6 +33,7 @@ def repository_status(repo: str, signals: WorkSignals) -> Result:
         "total": to_dict(used.total),
         "deltas": used.deltas and to_dict(used.deltas),
         "tmp": used.tmp and to_dict(used.tmp),
+        "leftover_files": used.leftover_files and to_dict(used.leftover_files),
         "unreachable": unreachable,
         "unreferenced": to_dict(used.garbage),
         "unreferenced_commits": used.unreferenced_commits,
@@ -53,6 +54,8 @@ def repository_status(repo: str, signals: WorkSignals) -> Result:
         "'prune --refs-only' deletes them",
         "Free": "unknown" if free is None else size(free),
     }
+    if found := leftover_files_text(used.leftover_files):
+        facts["Leftover files"] = found
     return Result(facts_lines(facts), data)
 
 

@@ -16,7 +16,7 @@ from ..running import running
 from ..stamp import CleanupStamp
 from .output import Result
 from .repository import repository_status
-from .table import facts_lines, lock_text, short, size, table
+from .table import facts_lines, leftover_files_text, lock_text, short, size, table
 from .values import default_sysroot
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ def status(options: argparse.Namespace, signals: WorkSignals) -> Result:
     used = _used(options.sysroot, signals)
     # What is garbage to the one is what the other deletes: a cleanup's roots are those of the view.
     reclaimable = {"error": used} if isinstance(used, str) else to_dict(used.garbage)
+    leftover = None if isinstance(used, str) else used.leftover_files
     planned = _planned(options.sysroot, found["repo"])
     locks = {
         "repo_lock": os.path.join(found["repo"], ".lock"),
@@ -67,6 +68,7 @@ def status(options: argparse.Namespace, signals: WorkSignals) -> Result:
         "running": now and to_dict(now),
         "last_cleanup": last and to_dict(last),
         "reclaimable": reclaimable,
+        "leftover_files": leftover and to_dict(leftover),
         "dangling_refs": [] if isinstance(used, str) else [each.to_dict() for each in used.dangling_refs],
         "unneeded_layers": _unneeded_layers(held),
     }
@@ -85,6 +87,8 @@ def status(options: argparse.Namespace, signals: WorkSignals) -> Result:
         "Sysroot lock": lock_text(lock_holders["sysroot_lock"], _SYSROOT_LOCK[found["sysroot_locked"]]),
         "Reclaimable": _reclaimable_text(reclaimable),
     }
+    if not isinstance(used, str) and (text := leftover_files_text(leftover)):
+        facts["Leftover files"] = text
     facts.update(_image_facts(data))
     rows = [
         (

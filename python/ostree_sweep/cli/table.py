@@ -10,11 +10,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from ..locks import LockHolder
+    from ..views import StoredFiles
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 _CHECKSUM_LENGTH = 64
 # What is cut off a name that a terminal has no room for leaves this much of it.
 _NARROWEST = 20
+
+LEFTOVERS_HINT = "'prune --leftovers' deletes them"
 
 
 def size(count: int) -> str:
@@ -39,6 +42,13 @@ def short(text: str) -> str:
 def facts_lines(facts: Mapping[str, str]) -> list[str]:
     """A line for each fact, behind its name."""
     return [f"{f'{name}:':<17}{text}" for name, text in facts.items()]
+
+
+def leftover_files_text(found: StoredFiles | None) -> str | None:
+    """What files take that only `prune --leftovers` deletes; None where there are none."""
+    if found is None:
+        return "unknown: this user may not read them"
+    return f"{size(found.disk_bytes)} in {found.files} files: {LEFTOVERS_HINT}" if found.files else None
 
 
 def lock_text(holders: Iterable[LockHolder], otherwise: str) -> str:

@@ -9,7 +9,7 @@ from ..frozen import to_dict
 from ..hints import TYPE_CHECKING
 from .output import Result
 from .policies import load_policy
-from .table import short, size, table
+from .table import LEFTOVERS_HINT, short, size, table
 from .values import default_repo, default_sysroot
 
 if TYPE_CHECKING:
@@ -59,6 +59,10 @@ def du(options: argparse.Namespace, signals: WorkSignals) -> Result:
     if "repo" in place and found.unreferenced_commits:
         lines.append(f"          {_unreferenced(found, options.depth)}")
     lines += [f"Deltas:   {files(found.deltas)}", f"tmp:      {files(found.tmp)}"]
+    if found.leftover_files is None:
+        lines.append(f"Leftover: {files(None)}")
+    elif found.leftover_files.files:
+        lines.append(f"Leftover: {files(found.leftover_files)}: {LEFTOVERS_HINT}")
     return Result(lines, {**place, **found.to_dict()})
 
 
