@@ -1,7 +1,9 @@
 //! The caller's hold on a running operation: cancel it, watch its progress.
 
+use std::fmt;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicU8, AtomicUsize, Ordering};
-use std::sync::OnceLock;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
@@ -55,17 +57,43 @@ impl Phase {
     }
 }
 
+/// What a run waits for, doing nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wait {
+    /// The lock on this file, which another process holds.
+    Lock(PathBuf),
+    /// Others are about to take the lock, and go first.
+    Others,
+    /// Other programs use the disk.
+    Disk,
+    /// So many files were deleted that the rate allows no more for now.
+    Rate,
+}
+
+impl fmt::Display for Wait {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Wait::Lock(path) => path.display().fmt(f),
+            Wait::Others => f.write_str("other programs that want the lock"),
+            Wait::Disk => f.write_str("other programs that use the disk"),
+            Wait::Rate => f.write_str("the rate limit"),
+        }
+    }
+}
+
 /// One look at a run's progress.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot {
     /// What the run is busy with.
     pub phase: Phase,
-    /// Steps done in this phase: dirtrees read, or object directories swept.
+    /// Steps done in this phase: dirtrees read, or object directories swept. In one phase it only rises.
     pub done: u64,
     /// Steps in this phase, where that is known.
     pub total: Option<u64>,
     /// Bytes freed so far.
     pub bytes_freed: u64,
+    /// What it waits for right now, if it does nothing.
+    pub waiting: Option<Wait>,
 }
 
 /// Cancel flag and progress counters, shared between one run and its caller.
@@ -80,6 +108,11 @@ pub struct Control {
     too_fast: AtomicBool,
     /// Threads that wait to be resumed.
     resting: AtomicUsize,
+    waiting: Mutex<Option<Wait>>,
+    /// How many looks beside the phase's own work are under way: their steps are none of its.
+    aside: AtomicUsize,
+    /// Held while a phase and its counters change together.
+    entering: Mutex<()>,
     phase: AtomicU8,
     done: AtomicU64,
     /// Zero stands for "not known".
@@ -141,20 +174,33 @@ impl Control {
 
     /// Progress as of now.
     pub fn snapshot(&self) -> Snapshot {
+        let waiting = lock(&self.waiting).clone();
         let is_resting = self.resting.load(Ordering::Relaxed) > 0;
-        let phase = if is_resting && self.paused.load(Ordering::Relaxed) {
-            Phase::Paused
-        } else {
-            let phase = usize::from(self.phase.load(Ordering::Relaxed));
-            Phase::ALL.get(phase).copied().unwrap_or(Phase::Done)
+        let interrupted = match &waiting {
+            _ if is_resting && self.paused.load(Ordering::Relaxed) => Some(Phase::Paused),
+            Some(Wait::Lock(_)) => Some(Phase::Lock),
+            _ => None,
         };
-        let total = self.total.load(Ordering::Relaxed);
-        Snapshot {
-            phase,
-            done: self.done.load(Ordering::Relaxed),
-            total: (total > 0).then_some(total),
-            bytes_freed: self.bytes_freed.load(Ordering::Relaxed),
+        let bytes_freed = self.bytes_freed();
+        if let Some(phase) = interrupted {
+            return Snapshot { phase, done: 0, total: None, bytes_freed, waiting };
         }
+        let entering = lock(&self.entering);
+        let (phase, total) = (self.phase(), self.total.load(Ordering::Relaxed));
+        let done = self.done.load(Ordering::Relaxed);
+        drop(entering);
+        Snapshot { phase, done, total: (total > 0).then_some(total), bytes_freed, waiting }
+    }
+
+    /// The phase, whether it waits or not.
+    pub(crate) fn phase(&self) -> Phase {
+        let phase = usize::from(self.phase.load(Ordering::Relaxed));
+        Phase::ALL.get(phase).copied().unwrap_or(Phase::Done)
+    }
+
+    /// Bytes freed so far.
+    pub(crate) fn bytes_freed(&self) -> u64 {
+        self.bytes_freed.load(Ordering::Relaxed)
     }
 
     /// Fails once the run was cancelled or its time is over. Called between any two steps that could take long.
@@ -206,21 +252,38 @@ impl Control {
         result
     }
 
+    /// Begins a phase of `total` steps; zero: nobody knows how many.
     pub(crate) fn enter(&self, phase: Phase, total: u64) {
-        self.done.store(0, Ordering::Relaxed);
+        self.enter_at(phase, 0, total);
+    }
+
+    /// The same with `done` steps behind it.
+    pub(crate) fn enter_at(&self, phase: Phase, done: u64, total: u64) {
+        if self.is_aside() {
+            return;
+        }
+        let _entering = lock(&self.entering);
+        self.done.store(done, Ordering::Relaxed);
         self.total.store(total, Ordering::Relaxed);
         self.phase.store(phase as u8, Ordering::Relaxed);
     }
 
-    /// Goes back to an earlier phase after an interruption that has phases of its own.
-    pub(crate) fn restore(&self, progress: Snapshot) {
-        self.enter(progress.phase, progress.total.unwrap_or(0));
-        self.advance(progress.done);
+    pub(crate) fn advance(&self, steps: u64) {
+        if !self.is_aside() {
+            self.done.fetch_add(steps, Ordering::Relaxed);
+        }
     }
 
-    pub(crate) fn advance(&self, steps: u64) {
-        self.done.fetch_add(steps, Ordering::Relaxed);
+    /// Until the result is dropped, phase and steps stay as they are: what is done is beside the phase's own work.
+    pub(crate) fn aside(&self) -> Aside<'_> {
+        self.aside.fetch_add(1, Ordering::Relaxed);
+        Aside(self)
     }
+
+    fn is_aside(&self) -> bool {
+        self.aside.load(Ordering::Relaxed) > 0
+    }
+
 
     /// The same, unless the run is in another phase: a look at what changed is no step of a sweep.
     pub(crate) fn advance_in(&self, phase: Phase, steps: u64) {
@@ -238,6 +301,17 @@ impl Control {
         self.disk_bytes_freed.fetch_add(bytes, Ordering::Relaxed);
     }
 
+    /// Waits for something for `time`, or until the run is cancelled.
+    pub(crate) fn wait(&self, wait: Wait, time: Duration) -> Result<()> {
+        if time.is_zero() {
+            return self.check();
+        }
+        *lock(&self.waiting) = Some(wait);
+        let result = self.sleep(time);
+        *lock(&self.waiting) = None;
+        result
+    }
+
     /// Sleeps for `time`, or until the run is cancelled.
     pub(crate) fn sleep(&self, time: Duration) -> Result<()> {
         self.may_wait();
@@ -251,4 +325,17 @@ impl Control {
             std::thread::sleep(left.min(TICK));
         }
     }
+}
+
+/// A look beside a phase's own work, until it is dropped.
+pub(crate) struct Aside<'a>(&'a Control);
+
+impl Drop for Aside<'_> {
+    fn drop(&mut self) {
+        self.0.aside.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -108,7 +108,15 @@ impl Surroundings for Alone {
 /// [`Error::Cancelled`] with a report of what was done. Any other error after something was deleted is an
 /// [`Error::Stopped`], with one, too.
 pub fn prune(repo: &Repo, options: &PruneOptions, control: &Control) -> Result<PruneReport> {
-    prune_within(repo, &mut Alone, options, control)
+    ended(prune_within(repo, &mut Alone, options, control), control)
+}
+
+/// Ends the progress of a run; one that was stopped stays in the phase that it was in.
+pub(crate) fn ended(result: Result<PruneReport>, control: &Control) -> Result<PruneReport> {
+    if matches!(&result, Ok(report) if report.unfinished.is_none()) {
+        control.enter(Phase::Done, 0);
+    }
+    result
 }
 
 /// Gets a repository ready for a prune that deletes `commit`: from now on deleted commits leave tombstones. For a dry run
@@ -133,7 +141,7 @@ pub fn announce_deletion(
     repo.with_tombstones()
 }
 
-/// As [`prune`], for a repository inside of a sysroot.
+/// As [`prune`], for a repository inside of a sysroot; its progress does not end with it.
 pub(crate) fn prune_within(
     repo: &Repo,
     surroundings: &mut dyn Surroundings,
@@ -233,19 +241,13 @@ pub(crate) fn prune_within(
     report.locks = control.lock_times();
     report.disk_bytes_freed = control.disk_bytes_freed() - counted_twice;
     report.duration = start.elapsed();
-    finished(result, report, control)
+    finished(result, report)
 }
 
 /// What the caller gets of a run's end and its report.
-fn finished(result: Result<()>, mut report: PruneReport, control: &Control) -> Result<PruneReport> {
+fn finished(result: Result<()>, mut report: PruneReport) -> Result<PruneReport> {
     match result {
-        Ok(()) => {
-            // A run that was stopped ends in the phase that it was in.
-            if report.unfinished.is_none() {
-                control.enter(Phase::Done, 0);
-            }
-            Ok(report)
-        }
+        Ok(()) => Ok(report),
         Err(Error::OutOfTime) => {
             report.unfinished = Some(Error::OutOfTime.to_string());
             Ok(report)
@@ -369,6 +371,9 @@ impl Run<'_> {
         self.mark.look_first(self.surroundings)?;
         self.find_reasons()?;
         self.check_cover()?;
+        // Each directory for its trees and for its files, of which it may have none to delete.
+        let steps = if self.commit_only { 0 } else { 2 * DIRECTORIES as u64 };
+        self.context.control.enter(Phase::Sweep, steps);
         let mut stage = Stage::Commits(None);
         let result = self.sweep_in_slices(&mut stage, &mut waiters);
         // What an interrupted stage has done counts, too.
@@ -570,8 +575,6 @@ impl Run<'_> {
             }
             Stage::Marks(sweep) => {
                 self.report.merge(sweep.report);
-                // Each directory for its trees and for its files, of which it may have none to delete.
-                control.enter(Phase::Sweep, 2 * DIRECTORIES as u64);
                 Stage::Trees(Pass::over_trees(self.context.repo))
             }
             Stage::Trees(pass) | Stage::Files(pass) if self.context.is_exhausted() => {

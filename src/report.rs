@@ -120,7 +120,7 @@ pub struct PruneReport {
     pub by_plan: bool,
     /// Why there was a plan and it was not used.
     pub plan_refused: Option<String>,
-    /// Why something that is to go was left on purpose.
+    /// Why something that is to go was left on purpose. See [`left`](Self::left).
     pub unfinished: Option<String>,
     /// What is odd about the options or the repository, and did not stop the run; for people to read.
     pub warnings: Vec<String>,
@@ -159,6 +159,16 @@ impl PruneReport {
     /// Bytes freed, of objects and in `tmp`; see [`Tally::bytes_freed`].
     pub fn bytes_freed(&self) -> u64 {
         self.by_type.values().fold(self.tmp_bytes_freed, |sum, t| sum.saturating_add(t.bytes_freed))
+    }
+
+    /// Why something that is to go is left: on purpose, or because it could not be removed.
+    pub fn left(&self) -> Option<String> {
+        let failed = || match self.failures.len() {
+            0 => None,
+            1 => Some("1 item could not be removed".into()),
+            count => Some(format!("{count} items could not be removed")),
+        };
+        self.unfinished.clone().or_else(failed)
     }
 
     /// Whether all is as it was before the run.

@@ -26,7 +26,7 @@ VERSION: str
 
 _Phase: TypeAlias = Literal["lock", "paused", "deployments", "roots", "crawl", "sweep", "done"]
 _StrPath: TypeAlias = str | PathLike[str]
-_ProgressFn: TypeAlias = Callable[[_Phase, int, int | None, int], object]
+_ProgressFn: TypeAlias = Callable[[_Phase, int, int | None, int, str | None], object]
 
 class _Tally(TypedDict):
     total: int

@@ -587,4 +587,4 @@ def _remove_stamp(report: CleanupReport, stamp: CleanupStamp, found: StampSnapsh
         return replace(report, stamp_removed=stamp.remove(found))
     except OSError as error:
         failure = Failure(stamp.path, error.strerror or str(error), error.errno)
-        return replace(report, failures=(failure,))
+        return replace(report, failures=(failure,), unfinished="the stamp could not be removed")

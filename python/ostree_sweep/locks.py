@@ -41,6 +41,17 @@ def holders(path: str) -> list[LockHolder]:
     return found
 
 
+def held_by(path: str, before: str) -> str:
+    """Who holds a lock, behind `before`, for people to read; nothing where nobody is seen to."""
+    names = {
+        "this process itself, as by OSTree.Repo.lock_push or OSTree.Sysroot.lock"
+        if holder["pid"] == os.getpid()
+        else f"pid {holder['pid']} ({holder['command'].partition(' ')[0]})"
+        for holder in holders(path)
+    }
+    return f"{before}held by {', '.join(sorted(names))}" if names else ""
+
+
 def _descriptors() -> Iterator[str]:
     """All processes' descriptors, as far as we may see them."""
     with contextlib.suppress(OSError):

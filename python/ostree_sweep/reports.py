@@ -109,7 +109,8 @@ class PruneReport(Data):
         by_plan: the objects to delete came from a plan and not from a crawl; then `objects_total` is the
             plan's number.
         plan_refused: why a plan that was there was not used; None: it was used, or there was none.
-        unfinished: why something that is to go was left on purpose, as when time was over; None: nothing was.
+        unfinished: why something that is to go is left: time was over, say, or items could not be removed;
+            None: nothing is.
         warnings: what is odd about the options or the repository, and did not stop the run.
         dangling_refs: refs that were ignored, for their commits are missing.
         failures: items that couldn't be removed.

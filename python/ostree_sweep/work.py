@@ -30,8 +30,6 @@ Common errors:
 
 from __future__ import annotations
 
-import os
-
 from . import checks
 from .errors import LockTimeoutError, OperationCancelled, OstreeSweepError, PartialCleanupError
 from .hints import TYPE_CHECKING, Impact
@@ -130,15 +128,9 @@ def _named(error: LockTimeoutError) -> LockTimeoutError:
     if error.filename is None:
         return error
     # Slow, and seldom needed.
-    from .locks import holders
+    from .locks import held_by
 
-    names = {
-        "this process itself, as by OSTree.Repo.lock_push or OSTree.Sysroot.lock"
-        if holder["pid"] == os.getpid()
-        else f"pid {holder['pid']} ({holder['command'].partition(' ')[0]})"
-        for holder in holders(error.filename)
-    }
-    by = f"; held by {', '.join(sorted(names))}" if names else ""
+    by = held_by(error.filename, "; ")
     return LockTimeoutError(error.errno, f"{error.strerror}{by}", error.filename)
 
 

@@ -253,16 +253,14 @@ impl<'a> Mark<'a> {
         if fault::is_blind() {
             return Ok(());
         }
-        let progress = self.control.snapshot();
+        let _aside = self.control.aside();
         let changed = self.list_changed(None)?.directories;
         let partial = self.repo.partial_commits()?;
         self.note_partial(partial);
         self.follow_all(UNLOCKED)?;
         self.keep_stuck()?;
         self.read_again(&changed, UNLOCKED)?;
-        self.mark_attributes()?;
-        self.control.restore(progress);
-        Ok(())
+        self.mark_attributes()
     }
 
     /// Marks what became live since the last look, and finds out whether all that is live is there. Whatever takes
@@ -279,7 +277,7 @@ impl<'a> Mark<'a> {
         if fault::is_blind() {
             return Ok(Confirmation::Confirmed);
         }
-        let progress = self.control.snapshot();
+        let _aside = self.control.aside();
         self.repo.check_config()?;
         let look = Look { is_locked: true, deadline };
         let Found { is_complete, directories, .. } = self.list_changed(deadline)?;
@@ -289,7 +287,6 @@ impl<'a> Mark<'a> {
         if !lacks_attributes {
             self.mark_attributes()?;
         }
-        self.control.restore(progress);
         let has_more = self.is_behind || !self.whole.left.is_empty() || !self.incomplete.left.is_empty();
         if !is_complete || has_more || lacks_attributes || !self.stuck.is_empty() {
             return Ok(Confirmation::MoreToRead);
@@ -493,7 +490,7 @@ impl<'a> Mark<'a> {
         if retention.commit_only || roots.is_empty() {
             return Ok(());
         }
-        if control.snapshot().phase == Phase::Roots {
+        if control.phase() == Phase::Roots {
             control.enter(Phase::Crawl, 0);
         }
         // Whole commits first: what they reach must be there even if a partial commit reaches it too.

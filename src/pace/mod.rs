@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use self::others::Meter;
 pub(crate) use self::write_back::sync_file_system;
 use self::write_back::would_write_little_else;
-use crate::control::Control;
+use crate::control::{Control, Wait};
 use crate::effort::{Batch, Effort, Rests};
 use crate::error::Result;
 use crate::fault::{self, Step};
@@ -197,7 +197,7 @@ impl<'a> Pace<'a> {
             self.listen(&mut state)?;
         }
         if let Some(rests) = self.rests_now() {
-            self.control.sleep(state.rest_due(rests))?;
+            self.control.wait(Wait::Disk, state.rest_due(rests))?;
             state.rested = Instant::now();
         }
         Ok(())
@@ -253,13 +253,17 @@ impl<'a> Pace<'a> {
             let owed = std::mem::take(&mut state.owed);
             let times = self.control.lock_times();
             let gap = state.gap_due(times.exclusive.total.max(times.sysroot.total));
-            self.control.sleep(owed.clamp(gap, LONGEST_REST))?;
+            if owed > gap {
+                self.control.wait(Wait::Disk, owed.min(LONGEST_REST))?;
+            } else {
+                self.control.sleep(gap)?;
+            }
         }
         if let Some(rate) = self.effort.unlinks_per_s {
             let whole = portion(&self.effort);
             let used = whole - self.allowance.swap(whole, Ordering::Relaxed);
             let due = Duration::from_secs(used.unsigned_abs()) / rate.get();
-            self.control.sleep(due.saturating_sub(state.began.elapsed()))?;
+            self.control.wait(Wait::Rate, due.saturating_sub(state.began.elapsed()))?;
         }
         self.in_slices.store(true, Ordering::Relaxed);
         self.sated.store(false, Ordering::Relaxed);

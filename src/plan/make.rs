@@ -112,6 +112,7 @@ pub(crate) fn make(
     let mut size = Size(0);
     serde_json::to_writer(&mut size, &header).map_err(|error| Error::Internal(error.to_string()))?;
     within(size.0, MAX_HEADER, "bytes of names and commits")?;
+    control.enter(Phase::Done, 0);
     Ok(Plan::from_candidates(header, &candidates, &owners.set_of))
 }
 

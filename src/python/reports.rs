@@ -91,7 +91,7 @@ impl From<PruneReport> for PruneDict {
             container_layers_removed: report.container_layers_removed,
             by_plan: report.by_plan,
             plan_refused: report.plan_refused,
-            unfinished: report.unfinished,
+            unfinished: report.left(),
             warnings: report.warnings,
             dangling_refs: names_and_commits(report.dangling_refs),
             exclusive_lock_longest_s: report.locks.exclusive.longest.as_secs_f64(),

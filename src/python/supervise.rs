@@ -32,7 +32,7 @@ pub(super) struct Callbacks {
     pub cancelled: Option<Py<PyAny>>,
     /// `() -> bool`
     pub paused: Option<Py<PyAny>>,
-    /// `(phase, done, total, bytes_freed) -> object`
+    /// `(phase, done, total, bytes_freed, waiting_for) -> object`
     pub progress: Option<Py<PyAny>>,
     /// `(kind, name, reason) -> object`, for everything pruned
     pub items: Option<Py<PyAny>>,
@@ -151,7 +151,8 @@ impl Callbacks {
         }
         if let Some(progress) = &self.progress {
             let now = control.snapshot();
-            progress.call1(py, (now.phase.as_str(), now.done, now.total, now.bytes_freed))?;
+            let waiting = now.waiting.map(|wait| wait.to_string());
+            progress.call1(py, (now.phase.as_str(), now.done, now.total, now.bytes_freed, waiting))?;
         }
         Ok(())
     }

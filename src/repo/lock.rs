@@ -14,7 +14,7 @@ use rustix::fs::{flock, FlockOperation, OFlags};
 
 use super::config::LockTimeout;
 use super::directory::{open_existing, open_or_create, LOCK};
-use crate::control::{Control, Phase};
+use crate::control::{Control, Wait};
 use crate::error::{Error, Result};
 use crate::fault::{self, Step};
 use crate::holds::{Hold, Lockable};
@@ -125,17 +125,13 @@ pub(crate) fn poll<T>(
     mut attempt: impl FnMut() -> Result<Attempt<T>>,
 ) -> Result<T> {
     let start = Instant::now();
-    let progress = control.snapshot();
     let mut pause = BACKOFF.0;
     loop {
         control.check()?;
         // We have no lock now.
         control.rest_while_paused()?;
         let path = match attempt()? {
-            Attempt::Acquired(lock) => {
-                control.restore(progress);
-                return Ok(lock);
-            }
+            Attempt::Acquired(lock) => return Ok(lock),
             Attempt::Busy(path) => path,
         };
         let waited = start.elapsed();
@@ -146,8 +142,7 @@ pub(crate) fn poll<T>(
         if left.is_zero() {
             return Err(Error::LockTimeout { path, waited_s: waited.as_secs_f64() });
         }
-        control.enter(Phase::Lock, 0);
-        control.sleep(pause.min(left))?;
+        control.wait(Wait::Lock(path), pause.min(left))?;
         pause = (pause * 2).min(BACKOFF.1);
     }
 }

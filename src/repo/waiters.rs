@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
 use rustix::io::Errno;
 
-use crate::control::Control;
+use crate::control::{Control, Wait};
 use crate::error::Result;
 
 /// A bit more than the second between two tries.
@@ -49,7 +49,7 @@ impl Waiters {
         let begin = Instant::now();
         self.read_events();
         while self.open > 0 && self.newest.elapsed() < PATIENCE && begin.elapsed() < LIMIT {
-            control.sleep(TICK)?;
+            control.wait(Wait::Others, TICK)?;
             self.read_events();
         }
         if self.newest.elapsed() >= PATIENCE {

@@ -18,7 +18,7 @@ pub struct Limits {
 impl Limits {
     /// Why a run has freed enough; None if it has not.
     pub(crate) fn reached(self, repo: &Repo, control: &Control) -> Option<&'static str> {
-        if self.max_freed.is_some_and(|limit| control.snapshot().bytes_freed >= limit) {
+        if self.max_freed.is_some_and(|limit| control.bytes_freed() >= limit) {
             return Some("as much was freed as was asked for");
         }
         let is_free = |wanted| free_bytes(repo.objects().as_fd()).is_some_and(|free| free >= wanted);

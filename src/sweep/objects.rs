@@ -8,7 +8,7 @@
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -21,7 +21,7 @@ use crate::error::Result;
 use crate::mark::live_set::LiveSet;
 use crate::repo::directory::Directory;
 use crate::repo::listing::in_chunks;
-use crate::repo::object::{Checksum, ObjectName, ObjectType};
+use crate::repo::object::{directory_name, Checksum, ObjectName, ObjectType};
 use crate::repo::Repo;
 use crate::report::{Cause, Failure, PruneReport};
 use crate::workers::Crew;
@@ -238,7 +238,7 @@ impl<'a> Sweeper<'a> {
                     Err(error) if self.context.dry_run => return Err(error),
                     // One bad directory does not stop the rest; its objects stay.
                     Err(error) => {
-                        self.fail(self.context.repo.object_directory_path(number), error);
+                        self.fail(Path::new("objects").join(directory_name(number)), error);
                         self.context.control.advance(1);
                     }
                     Ok(()) => {}

@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::mark::retention::Retention;
 use crate::pace::sync_file_system;
 use crate::plan;
-use crate::prune::{lock_both, prune_within, stale_tmp, PlanUse, PruneOptions, Surroundings};
+use crate::prune::{ended, lock_both, prune_within, stale_tmp, PlanUse, PruneOptions, Surroundings};
 use crate::pruned::Observer;
 use crate::repo::config::LockTimeout;
 use crate::repo::lock::{poll, Attempt, LockKind};
@@ -59,7 +59,7 @@ pub fn cleanup(path: &Path, options: &CleanupOptions, control: &Control) -> Resu
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().spawn_scoped(scope, || {
             options.effort.apply_priority();
-            contain_panic(|| in_this_thread(path, options, control))
+            contain_panic(|| ended(in_this_thread(path, options, control), control))
         });
         let thread = thread.map_err(|error| Error::Internal(format!("no thread to work in: {error}")))?;
         thread.join().unwrap_or_else(|_| Err(Error::Internal("the cleanup's thread panicked".into())))

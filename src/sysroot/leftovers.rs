@@ -87,6 +87,8 @@ pub(super) struct Done {
     pub strays: BTreeSet<PathBuf>,
     stuck: Stuck,
     given_up: HashSet<PathBuf>,
+    /// How many are gone or given up.
+    settled: u64,
 }
 
 impl Done {
@@ -134,8 +136,7 @@ fn slice(
     let (mut leftovers, strays) = find(owner.path, &owner.listing, &owner.host)?;
     done.strays.extend(strays);
     leftovers.retain(|leftover| !done.given_up.contains(&leftover.path()));
-    control.enter(Phase::Deployments, (leftovers.len() + done.removed.len()) as u64);
-    control.advance(done.removed.len() as u64);
+    control.enter_at(Phase::Deployments, done.settled, done.settled + leftovers.len() as u64);
     let deadline = Instant::now() + effort.slice();
     let crew = Crew::of(pace).sweepers();
     for leftover in leftovers {
@@ -153,9 +154,10 @@ fn slice(
                 if let Leftover::Checkout(checkout) = leftover {
                     done.removed.insert(checkout.name());
                 }
-                control.advance(1);
             }
         }
+        done.settled += 1;
+        control.advance(1);
         if Instant::now() >= deadline || pace.wants_rest() {
             return Ok(false);
         }

@@ -11,7 +11,7 @@ use crate::mark::keep::Keep;
 use crate::mark::roots::Start;
 use crate::mark::RootSource;
 use crate::plan::{self, Plan, PlanOptions};
-use crate::prune::{prune_within, PruneOptions, Surroundings};
+use crate::prune::{ended, prune_within, PruneOptions, Surroundings};
 use crate::repo::refs::Ref;
 use crate::repo::Repo;
 use crate::report::PruneReport;
@@ -26,7 +26,7 @@ use crate::report::PruneReport;
 /// As [`crate::prune::prune`].
 pub fn prune(repo: &Repo, options: &PruneOptions, control: &Control) -> Result<PruneReport> {
     if host::owns(repo)? {
-        prune_within(repo, &mut OwnRepo, options, control)
+        ended(prune_within(repo, &mut OwnRepo, options, control), control)
     } else {
         crate::prune::prune(repo, options, control)
     }

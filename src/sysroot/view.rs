@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::own_repo::OwnRepo;
 use super::{host, Owner};
-use crate::control::Control;
+use crate::control::{Control, Phase};
 use crate::effort::Effort;
 use crate::error::Result;
 use crate::mark::retention::Retention;
@@ -84,7 +84,7 @@ fn look<T>(
     control: &Control,
     look: impl FnOnce(&Repo, &mut dyn RootSource, ViewOptions) -> Result<T>,
 ) -> Result<T> {
-    match place {
+    let found = match place {
         Place::Repo(path) => {
             let repo = Repo::open(path)?;
             if host::owns(&repo)? {
@@ -99,5 +99,7 @@ fn look<T>(
             let mut owner = Owner::open(path, None, control)?;
             look(&repo, &mut owner, ViewOptions { depth: Some(0), ignore_missing_commits: true, ..options })
         }
-    }
+    }?;
+    control.enter(Phase::Done, 0);
+    Ok(found)
 }

@@ -185,7 +185,8 @@ impl<'a> Graph<'a> {
         }
         let numbers = leads_to.into_iter().map(|name| self.number(name)).collect::<Result<_>>()?;
         self.children.insert(number, numbers);
-        self.control.advance(1);
+        // Those that others hold were not counted.
+        self.control.advance(u64::from((number as usize) < self.listed()));
         Ok(())
     }
 

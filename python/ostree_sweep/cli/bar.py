@@ -6,7 +6,7 @@ import sys
 from contextlib import contextmanager
 
 from ..hints import TYPE_CHECKING
-from .table import size
+from .table import doing, size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,7 +34,7 @@ def terminal_bar() -> Iterator[ProgressCallback | None]:
                 bar.reset()
                 # What was done before the clock started is no measure of the rate.
                 bar.initial = progress.done
-                bar.set_description_str(phase, refresh=False)
+            bar.set_description_str(doing(progress), refresh=False)
             bar.total = progress.total
             bar.n = progress.done
             bar.unit_scale = max(progress.done, progress.total or 0) >= 1000

@@ -14,7 +14,7 @@ from ..hints import TYPE_CHECKING
 from ..reports import CleanupReport, PruneReport
 from . import service
 from .bar import terminal_bar
-from .table import size
+from .table import printable, size
 
 if TYPE_CHECKING:
     import argparse
@@ -112,7 +112,7 @@ def item_printer(options: argparse.Namespace) -> Callable[[PrunedItem], None] | 
         if options.json:
             say(_json(to_dict(item)))
         else:
-            say(_printable(f"{item.name}  {item.reason}"))
+            say(printable(f"{item.name}  {item.reason}"))
 
     return show_item
 
@@ -181,7 +181,7 @@ def _logged(
     """Writes lines to the journal, if that is where they would go anyway; says whether it did."""
     if not service.stdout_is_journal():
         return False
-    return service.log("\n".join(map(_printable, lines)), message_id, data, priority=priority)
+    return service.log("\n".join(map(printable, lines)), message_id, data, priority=priority)
 
 
 def follow_locale() -> None:
@@ -282,21 +282,16 @@ def _json(data: dict[str, Any]) -> str:
 def _print_lines(lines: list[str]) -> None:
     try:
         for line in lines:
-            print(_printable(line))
+            print(printable(line))
     except OSError as error:
         raise OutputError(error) from None
     flush()
 
 
 def _print_error(message: str) -> None:
-    say(f"error: {_printable(message)}")
+    say(f"error: {printable(message)}")
 
 
 def warn(message: str) -> None:
     """Prints a warning on stderr."""
-    say(f"warning: {_printable(message)}")
-
-
-def _printable(text: str) -> str:
-    """Keeps names on disk from moving a terminal's cursor, and from looking like lines of ours."""
-    return "".join(char if char.isprintable() or char == "\u00a0" else ascii(char)[1:-1] for char in text)
+    say(f"warning: {printable(message)}")

@@ -8,7 +8,7 @@ import sys
 import time
 
 from ..hints import TYPE_CHECKING
-from .table import size
+from .table import doing, size
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -85,7 +85,7 @@ class Status:
         freed = size(progress.bytes_freed)
         _send(
             os.environ["NOTIFY_SOCKET"],
-            f"STATUS={progress.phase}: {progress.done}{of}, {freed} freed".encode(),
+            f"STATUS={doing(progress)}: {progress.done}{of}, {freed} freed".encode(),
         )
 
 

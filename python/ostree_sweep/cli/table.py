@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from ..locks import LockHolder
+    from ..progress import Progress
     from ..views import StoredFiles
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
@@ -42,6 +43,19 @@ def short(text: str) -> str:
 def facts_lines(facts: Mapping[str, str]) -> list[str]:
     """A line for each fact, behind its name."""
     return [f"{f'{name}:':<17}{text}" for name, text in facts.items()]
+
+
+def doing(progress: Progress) -> str:
+    """What work is busy with, or waits for."""
+    if progress.waiting_for is None:
+        return progress.phase
+    waiting = f"waiting for {printable(progress.waiting_for)}"
+    return waiting if progress.phase == "lock" else f"{progress.phase}, {waiting}"
+
+
+def printable(text: str) -> str:
+    """Keeps names on disk from moving a terminal's cursor, and from looking like lines of ours."""
+    return "".join(char if char.isprintable() or char == "\u00a0" else ascii(char)[1:-1] for char in text)
 
 
 def leftover_files_text(found: StoredFiles | None) -> str | None:
