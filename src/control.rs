@@ -109,8 +109,6 @@ pub struct Control {
     /// Threads that wait to be resumed.
     resting: AtomicUsize,
     waiting: Mutex<Option<Wait>>,
-    /// How many looks beside the phase's own work are under way: their steps are none of its.
-    aside: AtomicUsize,
     /// Held while a phase and its counters change together.
     entering: Mutex<()>,
     phase: AtomicU8,
@@ -259,9 +257,6 @@ impl Control {
 
     /// The same with `done` steps behind it.
     pub(crate) fn enter_at(&self, phase: Phase, done: u64, total: u64) {
-        if self.is_aside() {
-            return;
-        }
         let _entering = lock(&self.entering);
         self.done.store(done, Ordering::Relaxed);
         self.total.store(total, Ordering::Relaxed);
@@ -269,19 +264,7 @@ impl Control {
     }
 
     pub(crate) fn advance(&self, steps: u64) {
-        if !self.is_aside() {
-            self.done.fetch_add(steps, Ordering::Relaxed);
-        }
-    }
-
-    /// Until the result is dropped, phase and steps stay as they are: what is done is beside the phase's own work.
-    pub(crate) fn aside(&self) -> Aside<'_> {
-        self.aside.fetch_add(1, Ordering::Relaxed);
-        Aside(self)
-    }
-
-    fn is_aside(&self) -> bool {
-        self.aside.load(Ordering::Relaxed) > 0
+        self.done.fetch_add(steps, Ordering::Relaxed);
     }
 
 
@@ -324,15 +307,6 @@ impl Control {
             }
             std::thread::sleep(left.min(TICK));
         }
-    }
-}
-
-/// A look beside a phase's own work, until it is dropped.
-pub(crate) struct Aside<'a>(&'a Control);
-
-impl Drop for Aside<'_> {
-    fn drop(&mut self) {
-        self.0.aside.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

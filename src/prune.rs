@@ -605,4 +605,6 @@ pub(crate) mod stale_tmp;
 #[cfg(test)]
 mod beside_others;
 #[cfg(test)]
+mod progress;
+#[cfg(test)]
 mod tests;

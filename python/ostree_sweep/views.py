@@ -13,6 +13,7 @@ from functools import partial
 
 from . import checks
 from .cancellation import Cancellable
+from .deployed import in_commit, is_path
 from .described import described
 from .frozen import Data, dataclass
 from .hints import TYPE_CHECKING, JsonObject, Optional, ProgressCallback, StrPath
@@ -267,8 +268,9 @@ def why(
 
     Args:
         object_name: `CHECKSUM.TYPE`, a checksum, the beginning of one that is unique (among commits, if any
-            commit's begins so), a ref (`REF`, `REMOTE:REF`, `COLLECTION:REF` or `(COLLECTION, REF)`), or an
-            image's name.
+            commit's begins so), a ref (`REF`, `REMOTE:REF`, `COLLECTION:REF` or `(COLLECTION, REF)`), an
+            image's name, a file or directory in a commit (`COMMIT:/PATH` or `REF:/PATH`), or the path of a
+            deployed one, which begins with `/`, `./` or `../`.
         repo: the repository.
         sysroot: look at this sysroot and its repository instead.
         depth: how many parents of a ref's commit are kept too; -1: all. For a repository only.
@@ -284,7 +286,8 @@ def why(
     effort = effort_of("balanced", None, lock_timeout_s=lock_timeout_s)
     from . import core
 
-    work = partial(core.why, path, name=object_name, is_sysroot=is_sysroot, depth=depth, effort=effort)
+    name = in_commit(object_name) if is_path(object_name) else object_name
+    work = partial(core.why, path, name=name, is_sysroot=is_sysroot, depth=depth, effort=effort)
     return run(work, _explanation, cancellable, progress)
 
 

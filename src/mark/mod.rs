@@ -253,7 +253,6 @@ impl<'a> Mark<'a> {
         if fault::is_blind() {
             return Ok(());
         }
-        let _aside = self.control.aside();
         let changed = self.list_changed(None)?.directories;
         let partial = self.repo.partial_commits()?;
         self.note_partial(partial);
@@ -277,7 +276,6 @@ impl<'a> Mark<'a> {
         if fault::is_blind() {
             return Ok(Confirmation::Confirmed);
         }
-        let _aside = self.control.aside();
         self.repo.check_config()?;
         let look = Look { is_locked: true, deadline };
         let Found { is_complete, directories, .. } = self.list_changed(deadline)?;

@@ -469,6 +469,42 @@ mod tests {
         pace.rest(root()).unwrap();
     }
 
+    /// Whether `rest` was seen to wait for it. How long it does is not certain, so it may take several.
+    fn is_seen(control: &Control, wait: &Wait, rest: impl Fn()) -> bool {
+        let is_seen = AtomicBool::new(false);
+        let start = Instant::now();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !is_seen.load(Ordering::Relaxed) && start.elapsed() < Duration::from_secs(60) {
+                    is_seen.fetch_or(control.snapshot().waiting.as_ref() == Some(wait), Ordering::Relaxed);
+                    std::thread::yield_now();
+                }
+            });
+            while !is_seen.load(Ordering::Relaxed) && start.elapsed() < Duration::from_secs(60) {
+                rest();
+            }
+        });
+        is_seen.into_inner() && control.snapshot().waiting.is_none()
+    }
+
+    #[test]
+    fn a_rest_says_what_it_is_for() {
+        let control = Control::new();
+        let rate = std::num::NonZeroU32::new(20);
+        let pace = Pace::new(&Effort { unlinks_per_s: rate, ..Effort::new(Impact::Full) }, root(), &control);
+        assert!(is_seen(&control, &Wait::Rate, || {
+            (0..2).for_each(|_| pace.deleted(root()));
+            pace.rest(root()).unwrap();
+        }));
+        let pace = Pace::new(&Effort::new(Impact::Idle), root(), &control);
+        assert!(is_seen(&control, &Wait::Disk, || {
+            pace.busy.store(QUIET, Ordering::Relaxed);
+            pace.lock().listened = Some(Instant::now());
+            pace.lock().owed = Duration::from_millis(50);
+            pace.rest(root()).unwrap();
+        }));
+    }
+
     #[test]
     fn a_slice_gets_a_tenth_of_what_a_second_may_have() {
         let control = Control::new();

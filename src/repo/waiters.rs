@@ -95,7 +95,10 @@ mod tests {
         assert_eq!(waiters.open, 1);
         std::thread::scope(|scope| {
             scope.spawn(|| {
-                std::thread::sleep(Duration::from_millis(50));
+                let start = Instant::now();
+                while control.snapshot().waiting != Some(Wait::Others) && start.elapsed() < PATIENCE {
+                    std::thread::yield_now();
+                }
                 drop(newcomer);
             });
             waiters.give_way(&control).unwrap();

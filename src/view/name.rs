@@ -1,14 +1,27 @@
-//! What people call an object: its name, the beginning of it, or a ref or image.
+//! What people call an object: its name, the beginning of it, a ref or image, or a path in a commit.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path};
 
 use super::Root;
 use crate::error::{Error, Result};
 use crate::repo::abbreviation::{ambiguous, begin_with, is_hex, SHORTEST};
 use crate::repo::object::{Checksum, ObjectName, ObjectType};
+use crate::repo::variant::{self, Child};
 use crate::repo::Repo;
 
 /// Finds the object that `text` stands for: `CHECKSUM.TYPE`, `CHECKSUM`, the beginning of a checksum with or without a
-/// type, or a ref. Without a type commits come first. A full checksum needs not be there.
+/// type, a ref, or one of these with the path of a file or directory in its tree, `COMMIT:/PATH`. Without a type commits
+/// come first. A full checksum needs not be there.
 pub(super) fn resolve(repo: &Repo, roots: &[Root], text: &str) -> Result<ObjectName> {
+    match text.split_once(":/") {
+        Some((commit, path)) => at_path(repo, named(repo, roots, commit)?, Path::new(path)),
+        None => named(repo, roots, text),
+    }
+}
+
+fn named(repo: &Repo, roots: &[Root], text: &str) -> Result<ObjectName> {
     if let Some(root) = roots.iter().find(|root| is_called(root, text)) {
         return Ok(ObjectName::new(root.commit, ObjectType::Commit));
     }
@@ -17,7 +30,7 @@ pub(super) fn resolve(repo: &Repo, roots: &[Root], text: &str) -> Result<ObjectN
         None => (text, None),
     };
     let unknown = || {
-        Error::Refused(format!("'{text}' is neither a ref nor an object: give a ref, a checksum or its beginning, or CHECKSUM.TYPE"))
+        Error::Refused(format!("'{text}' is neither a ref nor an object: give a ref, a checksum or its beginning, CHECKSUM.TYPE, or COMMIT:/PATH"))
     };
     if !is_hex(hex) || hex.len() < SHORTEST {
         return Err(unknown());
@@ -41,6 +54,44 @@ pub(super) fn resolve(repo: &Repo, roots: &[Root], text: &str) -> Result<ObjectN
         ([], None) => Err(unknown()),
         (several, _) => Err(ambiguous(text, several)),
     }
+}
+
+/// The file or directory at `path` in the tree of `commit`.
+fn at_path(repo: &Repo, commit: ObjectName, path: &Path) -> Result<ObjectName> {
+    let mut buffer = Vec::new();
+    let missing = |object| Error::corrupt(object, "it is missing");
+    if commit.kind != ObjectType::Commit {
+        return Err(Error::Refused(format!("{commit} is no commit, and has no paths")));
+    }
+    let decoded = repo.read_commit(commit.checksum, &mut buffer)?.ok_or_else(|| missing(commit))?;
+    let mut at = ObjectName::new(decoded.root_tree, ObjectType::DirTree);
+    for component in path.components().filter(|component| *component != Component::CurDir) {
+        let entry = match at.kind {
+            ObjectType::DirTree => entry(repo, at, component.as_os_str(), &mut buffer)?,
+            _ => None,
+        };
+        let absent = || Error::Refused(format!("{commit} has no '/{}'", path.display()));
+        at = match entry.ok_or_else(absent)? {
+            Child::File(file) => ObjectName::new(file, ObjectType::File),
+            Child::Directory(tree, _) => ObjectName::new(tree, ObjectType::DirTree),
+        };
+    }
+    Ok(at)
+}
+
+/// What a directory has by this name.
+fn entry(repo: &Repo, tree: ObjectName, wanted: &OsStr, buffer: &mut Vec<u8>) -> Result<Option<Child>> {
+    if !repo.read_metadata(tree, buffer)? {
+        return Err(Error::corrupt(tree, "it is missing"));
+    }
+    let mut found = None;
+    variant::dirtree(buffer, |name, child| {
+        if name == wanted.as_bytes() {
+            found = Some(child);
+        }
+    })
+    .map_err(|error| Error::corrupt(tree, error.0))?;
+    Ok(found)
 }
 
 /// Whether people call a root so: by its name, its ref as libostree writes it, or `COLLECTION:REF`.

@@ -112,6 +112,9 @@ def test_the_manager_is_told_how_far_the_work_has_come(
         assert manager.recv(4096) == b"STATUS=sweep: 7 of 10, 2.0 KiB freed"
         with pytest.raises(BlockingIOError):
             manager.recv(4096)
+        status(Progress("lock", 0, None, 0, "/repo/.lock, held by pid 5 (a\nb)"))
+        told = rb"STATUS=waiting for /repo/.lock, held by pid 5 (a\nb): 0, 0 B freed"
+        assert manager.recv(4096) == told
 
 
 def test_a_manager_that_is_gone_stops_nothing(repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 _CHECKSUM_LENGTH = 64
-# What is cut off a name that a terminal has no room for leaves this much of it.
-_NARROWEST = 20
+# What is cut off a text that a terminal has no room for leaves this much of it.
+_NARROWEST = 12
 
 LEFTOVERS_HINT = "'prune --leftovers' deletes them"
 
@@ -73,25 +73,42 @@ def lock_text(holders: Iterable[LockHolder], otherwise: str) -> str:
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], right: int) -> list[str]:
     """Aligned columns, the last `right` of them to the right; on a terminal no line is wider than that.
 
-    It is the first column that gives way: the middle of a long name is left out.
+    Columns of text give way, the widest first: the middle of what is too long is left out. Where that is not
+    enough, each row takes two lines.
     """
-    width = max((len(row[0]) for row in (header, *rows)), default=0)
-    others = [max(map(len, column)) for column in zip(*(row[1:] for row in (header, *rows)))]
-    if sys.stdout is not None and sys.stdout.isatty():
-        # Slow to import.
-        from shutil import get_terminal_size
-
-        room = get_terminal_size().columns - sum(2 + other for other in others)
-        width = min(width, max(room, _NARROWEST))
-    widths = [width, *others]
+    cells = (header, *rows)
+    widths = [max(map(len, column)) for column in zip(*cells)]
     left = len(widths) - right
+    room = _terminal_width()
+    if room is not None:
+        gaps = 2 * (len(widths) - 1)
+        while sum(widths) + gaps > room:
+            widest = max(range(left), key=widths.__getitem__)
+            if widths[widest] <= _NARROWEST:
+                return [line for row in cells for line in _stacked(row, room)]
+            widths[widest] -= 1
     return [
         "  ".join(
-            cell.ljust(width) if number < left else cell.rjust(width)
-            for number, (cell, width) in enumerate(zip((_fit(row[0], width), *row[1:]), widths))
+            _fit(cell, width).ljust(width) if number < left else cell.rjust(width)
+            for number, (cell, width) in enumerate(zip(row, widths))
         ).rstrip()
-        for row in (header, *rows)
+        for row in cells
     ]
+
+
+def _terminal_width() -> int | None:
+    """The columns of the terminal that stdout is; None where it's none."""
+    if sys.stdout is None or not sys.stdout.isatty():
+        return None
+    # Slow to import.
+    from shutil import get_terminal_size
+
+    return get_terminal_size().columns
+
+
+def _stacked(row: Sequence[str], room: int) -> list[str]:
+    """A row's first cell on a line of its own, and the others below it."""
+    return [_fit(row[0], room), f"  {_fit('  '.join(row[1:]), room - 2)}"]
 
 
 def _fit(text: str, width: int) -> str:
