@@ -21,8 +21,8 @@ CARGO_MUTANTS = 27.1.0
 MUTANTS = $(foreach part,repo mark plan sweep sysroot pace,--file 'src/$(part)/**') --file src/prune.rs
 # The tests that name libostree, which run with the newest one.
 NEWEST = against_ostree appendages checkouts cleanup_sysroot concurrency container_layers crash damage dangling_refs \
-	effects hostile_input leftovers oracle plan plan_changes plan_sysroot prune_options reasons soft_reboot stamp swaps \
-	symlinked_parts units views views_paused waiting
+	effects hostile_input leftover_files leftovers oracle plan plan_changes plan_sysroot prune_options reasons soft_reboot \
+	stamp swaps symlinked_parts units views views_paused waiting why_path
 FUZZ_SECONDS = 60
 MINUTES = 30
 SEED = 1

@@ -219,6 +219,7 @@ class Status(TypedDict):
         running: the cleanup that is running; None: none is.
         last_cleanup: how the last cleanup ended; None: it left no record.
         reclaimable: what a cleanup would free.
+        leftover_files: what `prune --leftovers` deletes; None: not known.
         dangling_refs: refs that keep nothing, for their commits are missing.
         unneeded_layers: container layers that no image and no deployment needs.
     """
@@ -239,6 +240,7 @@ class Status(TypedDict):
     running: Optional[Running]
     last_cleanup: Optional[CleanupRecord]
     reclaimable: Union[StoredObjects, Unknown]
+    leftover_files: Optional[StoredFiles]
     dangling_refs: list[DanglingRef]
     unneeded_layers: UnneededLayers
 
@@ -265,6 +267,7 @@ class RepositoryStatus(TypedDict):
         total: all objects.
         deltas: static deltas and their indexes; None: the process may not read them.
         tmp: unfinished downloads and caches; None: the process may not read them.
+        leftover_files: what `prune --leftovers` deletes; None: the process may not read them.
         unreachable: what `prune` deletes.
         unreferenced: what `prune --refs-only` deletes.
         unreferenced_commits: how many commits are among that.
@@ -277,6 +280,7 @@ class RepositoryStatus(TypedDict):
     total: StoredObjects
     deltas: Optional[StoredFiles]
     tmp: Optional[StoredFiles]
+    leftover_files: Optional[StoredFiles]
     unreachable: Union[Unreachable, Unknown]
     unreferenced: StoredObjects
     unreferenced_commits: int

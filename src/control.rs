@@ -16,31 +16,31 @@ const TICK: Duration = Duration::from_millis(20);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Phase {
-    /// Waiting for a lock.
-    Lock,
-    /// Waiting to be resumed.
-    Paused,
-    /// libostree is removing old deployments and boot files.
-    Deployments,
-    /// Listing refs and commits.
+    /// Listing refs and commits; what each run begins with.
     Roots,
+    /// Removing old deployments and boot files.
+    Deployments,
     /// Following commits to all that they reach.
     Crawl,
     /// Deciding on, and deleting, what nothing reaches.
     Sweep,
     /// All is done.
     Done,
+    /// Waiting for a lock.
+    Lock,
+    /// Waiting to be resumed.
+    Paused,
 }
 
 impl Phase {
     const ALL: [Phase; 7] = [
-        Phase::Lock,
-        Phase::Paused,
-        Phase::Deployments,
         Phase::Roots,
+        Phase::Deployments,
         Phase::Crawl,
         Phase::Sweep,
         Phase::Done,
+        Phase::Lock,
+        Phase::Paused,
     ];
 
     /// The name used in progress reports.
@@ -266,7 +266,6 @@ impl Control {
     pub(crate) fn advance(&self, steps: u64) {
         self.done.fetch_add(steps, Ordering::Relaxed);
     }
-
 
     /// The same, unless the run is in another phase: a look at what changed is no step of a sweep.
     pub(crate) fn advance_in(&self, phase: Phase, steps: u64) {

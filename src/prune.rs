@@ -290,6 +290,7 @@ pub(crate) fn lock_both<'a>(
     })
 }
 
+#[allow(clippy::struct_excessive_bools)] // What the caller asked for, each by itself.
 struct Run<'a> {
     context: Context<'a>,
     commit_only: bool,
@@ -605,6 +606,6 @@ pub(crate) mod stale_tmp;
 #[cfg(test)]
 mod beside_others;
 #[cfg(test)]
-mod progress;
+mod test_progress;
 #[cfg(test)]
 mod tests;

@@ -15,7 +15,7 @@ def is_path(name: str) -> bool:
 
 
 def in_commit(path: str) -> str:
-    """The commit and the path in it, `COMMIT:/PATH`, of a file in a deployment; any other file is the booted one's.
+    """A deployed file's commit and path in it, `COMMIT:/PATH`; by default it's in the booted deployment.
 
     Raises:
         OstreeSweepError: it is in no deployment.
@@ -35,7 +35,7 @@ def in_commit(path: str) -> str:
 
 
 def _split(path: str) -> tuple[str | None, str]:
-    """The commit that a path below `ostree/deploy/STATEROOT/deploy/COMMIT.SERIAL` belongs to, and the rest of it."""
+    """The commit of a path below `ostree/deploy/STATEROOT/deploy/COMMIT.SERIAL`, and the rest of the path."""
     parts = path.split("/")
     for at, part in enumerate(parts[4:], 4):
         commit, dot, serial = part.partition(".")

@@ -18,13 +18,13 @@ class Progress:
     """How far the work has come.
 
     Attributes:
-        phase: "lock" (it waits for one), "paused", "deployments", "roots", "crawl", "sweep" or "done", in which
-            only work ends that was not stopped.
+        phase: "lock" (it waits for one), "paused", "deployments", "roots", "crawl", "sweep", or "done": only
+            work that was not stopped ends in that.
         done: steps done in this phase; while the phase lasts, it only rises.
         total: steps in this phase; None where that isn't known.
         bytes_freed: bytes freed since the work began.
-        waiting_for: what the work waits for at the moment, doing nothing, for people to read; a lock's file with
-            those who hold it, as far as we may see them. None: it doesn't wait.
+        waiting_for: what the work waits for at the moment, doing nothing, for people to read; a lock's file
+            with those who hold it, as far as we may see them. None: it doesn't wait.
     """
 
     phase: Phase
@@ -60,7 +60,9 @@ class Throttle:
         if self._pending is not None:
             pending, self._pending = self._pending, None
             if pending.phase == "lock" and pending.waiting_for is not None:
-                pending = replace(pending, waiting_for=f"{pending.waiting_for}{self._held(pending.waiting_for)}")
+                pending = replace(
+                    pending, waiting_for=f"{pending.waiting_for}{self._held(pending.waiting_for)}"
+                )
             self._callback(pending)
             self._next_s = time.monotonic() + _INTERVAL_S
 

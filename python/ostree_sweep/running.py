@@ -38,6 +38,7 @@ class Running:
         total: steps in this phase; None where that isn't known.
         bytes_freed: bytes freed so far.
         left_s: how many seconds the phase takes still, by its rate so far; None: not known.
+        waiting_for: what it waits for at the moment, as in `Progress`.
     """
 
     pid: int
@@ -47,6 +48,7 @@ class Running:
     total: Optional[int]
     bytes_freed: int
     left_s: Optional[float]
+    waiting_for: Optional[str]
 
 
 @contextmanager
@@ -85,7 +87,7 @@ def running(root: str) -> Optional[Running]:
         return None
     try:
         if _is_locked(note):
-            return _parse(os.pread(note, _BLOCK, 0).decode())
+            return _parse(os.pread(note, _BLOCK, 0).decode("utf-8", "replace"))
     except (OSError, ValueError):
         pass
     finally:
@@ -123,13 +125,14 @@ def _is_locked(note: int) -> bool:
 
 def _write(note: int, began: float, now: Progress, phase_s: float) -> None:
     total = -1 if now.total is None else now.total
-    text = f"{os.getpid()} {began} {now.phase} {phase_s} {now.done} {total} {now.bytes_freed}\n"
+    figures = f"{os.getpid()} {began} {now.phase} {phase_s} {now.done} {total} {now.bytes_freed}"
+    content = f"{figures} {now.waiting_for or ''}".encode("utf-8", "replace")
     with contextlib.suppress(OSError):
-        os.pwrite(note, text.ljust(_BLOCK).encode(), 0)
+        os.pwrite(note, content[:_BLOCK].ljust(_BLOCK), 0)
 
 
 def _parse(text: str) -> Running:
-    pid, began, phase, phase_s, done, total, freed = text.split()
+    pid, began, phase, phase_s, done, total, freed, *waiting = text.split(maxsplit=7)
     left_s = None
     if int(done) > 0 and int(total) >= 0:
         left_s = round(max(int(total) - int(done), 0) * float(phase_s) / int(done), 1)
@@ -141,4 +144,5 @@ def _parse(text: str) -> Running:
         total=None if int(total) < 0 else int(total),
         bytes_freed=int(freed),
         left_s=left_s,
+        waiting_for=waiting[0].rstrip() if waiting else None,
     )

@@ -199,7 +199,7 @@ mod _core {
                 effort,
                 limits: Limits { max_freed, free_until },
                 stale_tmp: false,
-        leftovers: false,
+                leftovers: false,
                 deltas_of: None,
                 observer: None,
                 plan: Some(plan),

@@ -75,6 +75,7 @@ impl From<PruneReport> for PruneDict {
             let tally = report.by_type.get(&kind).copied().unwrap_or_default();
             TallyDict { total: tally.total, pruned: tally.pruned, bytes_freed: tally.bytes_freed }
         };
+        let unfinished = report.left();
         Self {
             dry_run: report.dry_run,
             objects_total: report.objects_total(),
@@ -91,7 +92,7 @@ impl From<PruneReport> for PruneDict {
             container_layers_removed: report.container_layers_removed,
             by_plan: report.by_plan,
             plan_refused: report.plan_refused,
-            unfinished: report.left(),
+            unfinished,
             warnings: report.warnings,
             dangling_refs: names_and_commits(report.dangling_refs),
             exclusive_lock_longest_s: report.locks.exclusive.longest.as_secs_f64(),

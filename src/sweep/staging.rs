@@ -23,8 +23,9 @@ impl<'a> Staging<'a> {
         let Some(tmp) = repo.part("tmp")? else { return Ok(Self { repo, directories }) };
         each_entry(&tmp, &path, |entry| {
             let io = |error| Error::io(&path, error);
-            let is_directory = || Ok(entry.file_type().map_err(io)? == Some(FileType::Directory));
-            if entry.name.starts_with(b"staging-") && is_directory()? {
+            if entry.name.starts_with(b"staging-")
+                && entry.file_type().map_err(io)? == Some(FileType::Directory)
+            {
                 directories.extend(tmp.child(entry.name).map_err(io)?);
             }
             Ok(())

@@ -52,10 +52,7 @@ impl Rule {
         // Tests of libostree's set another.
         let boots = [Some(boot.trim().into()), std::env::var_os("OSTREE_BOOTID")];
         let prefix = |boot: OsString| [STAGING, boot.as_bytes(), b"-"].concat();
-        Ok(Self {
-            expiry: Expiry::of(repo),
-            this_boot: boots.into_iter().flatten().map(prefix).collect(),
-        })
+        Ok(Self { expiry: Expiry::of(repo), this_boot: boots.into_iter().flatten().map(prefix).collect() })
     }
 
     fn is_stale(&self, tmp: &Directory, name: &[u8]) -> std::io::Result<bool> {

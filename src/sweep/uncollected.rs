@@ -160,16 +160,17 @@ fn tell(context: Context, candidate: &Candidate) {
 /// lock.
 pub(crate) fn each_ownerless(repo: &Repo, control: &Control, mut each: impl FnMut(&Seen)) -> Result<()> {
     let owners = Owners::of(repo, control)?;
-    let mut look = |directory: &Path, name: &OsString, is_ownerless: &dyn Fn(&Seen) -> Result<bool>| {
-        let io = |error| Error::io(repo.path().join(directory).join(name), error);
-        let Some(opened) = repo.part(directory)? else { return Ok(()) };
-        if let Some(seen) = Seen::at(&opened, name).map_err(io)? {
-            if is_ownerless(&seen)? {
-                each(&seen);
+    let mut look =
+        |directory: &Path, name: &OsString, is_ownerless: &dyn Fn(&Seen) -> Result<bool>| -> Result<()> {
+            let io = |error| Error::io(repo.path().join(directory).join(name), error);
+            let Some(opened) = repo.part(directory)? else { return Ok(()) };
+            if let Some(seen) = Seen::at(&opened, name).map_err(io)? {
+                if is_ownerless(&seen)? {
+                    each(&seen);
+                }
             }
-        }
-        Ok(())
-    };
+            Ok(())
+        };
     for candidate in Sweep::list(repo, control)?.candidates {
         control.check_or_rest()?;
         look(&candidate.directory, &candidate.name, &|seen| owners.lack(&candidate, seen))?;

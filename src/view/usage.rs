@@ -125,16 +125,7 @@ fn usage_now(
     let deltas = deltas.zip(indexes).map(|(deltas, indexes)| deltas.and(indexes));
     let tmp = space::below(repo, "tmp", control)?;
     let leftover_files = space::leftover_files(repo, control)?;
-    Ok(Usage {
-        holders,
-        total,
-        garbage,
-        unreferenced_commits,
-        deltas,
-        tmp,
-        leftover_files,
-        dangling_refs,
-    })
+    Ok(Usage { holders, total, garbage, unreferenced_commits, deltas, tmp, leftover_files, dangling_refs })
 }
 
 #[derive(Clone, Copy, Default)]

@@ -1,4 +1,4 @@
-"""Files that `ostree` never deletes though nothing owns them: told by `du` and `status`, deleted if asked for."""
+"""Files that `ostree` never deletes though nothing owns them: `du` and `status` tell, `prune` deletes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -148,7 +148,7 @@ def test_what_is_younger_than_a_day_stays(littered: tuple[Path, set[str]]) -> No
 
 @pytest.mark.parametrize("owner", ["ref", "pull", "parent"])
 def test_metadata_of_a_commit_that_is_wanted_stays(repo: Path, tmp_path: Path, owner: str) -> None:
-    """By a ref whose commit is to be pulled again, in a pull that was interrupted, or in a parent repository."""
+    """By a ref whose commit is to be pulled again, a pull that was interrupted, a child repository."""
     at(repo, ABSENT, "commitmeta").parent.mkdir(exist_ok=True)
     at(repo, ABSENT, "commitmeta").touch()
     wait_until_old(repo)
@@ -167,7 +167,7 @@ def test_metadata_of_a_commit_that_is_wanted_stays(repo: Path, tmp_path: Path, o
         output("ostree", f"--repo={repo}", "config", "set", "core.parent", parent)
     used = ostree_sweep.usage(repo, depth=0) if owner != "ref" else None
     assert used is None or (used.leftover_files is not None and used.leftover_files.files == 0)
-    options = {"ignore_missing_commits": True, "leftovers": True}
+    options: dict[str, Any] = {"ignore_missing_commits": True, "leftovers": True}
     assert ostree_sweep.prune(repo, dry_run=True, **options).leftovers_pruned == 0
     assert ostree_sweep.prune(repo, **options).leftovers_pruned == 0
     assert at(repo, ABSENT, "commitmeta").exists()

@@ -78,14 +78,15 @@ def test_a_cancelled_run_does_not_end_in_done(repo: Path) -> None:
 
 @pytest.fixture
 def sysroot(tmp_path: Path) -> Sysroot:
-    """A sysroot with garbage in its repository, and directories that look like checkouts and are not listed."""
+    """A sysroot with garbage, and directories that look like checkouts and are not listed."""
     sysroot = Sysroot.create(tmp_path / "sysroot", directories=10)
     sysroot.deploy(1)
     checksum = sysroot.deploy(2)
     sysroot.commit(3, "garbage")
     sysroot.ostree("refs", "--delete", "garbage")
+    deployment = sysroot.deployment(checksum)
     for serial in range(5, 9):
-        left = sysroot.deployment(checksum).with_name(f"{checksum}.{serial}")
+        left = deployment.with_name(f"{checksum}.{serial}")
         for number in range(20):
             (left / str(number)).mkdir(parents=True)
             (left / str(number) / "file").touch()
@@ -94,8 +95,9 @@ def sysroot(tmp_path: Path) -> Sysroot:
 
 @pytest.mark.needs_root
 @pytest.mark.parametrize("impact", ["idle", "balanced", "full"])
-def test_it_rises_in_all_phases_of_all_calls(sysroot: Sysroot, impact: Any) -> None:  # noqa: ANN401
+def test_it_rises_in_all_phases_of_all_calls(sysroot: Sysroot, impact: Any) -> None:
     seen: list[Progress] = []
+    phases: set[str] = set()
     watch: dict[str, Any] = {"progress": seen.append, "impact": impact}
     plan = ostree_sweep.plan(sysroot.path, **watch)
     for call in (
@@ -106,16 +108,18 @@ def test_it_rises_in_all_phases_of_all_calls(sysroot: Sysroot, impact: Any) -> N
         lambda: ostree_sweep.cleanup(sysroot.path, unlinks_per_s=300, lock_slice_s=0.001, **watch),
     ):
         assert_rising(seen)
+        phases |= {progress.phase for progress in seen}
         seen.clear()
         call()
     assert_rising(seen)
-    assert {"deployments", "sweep"} <= {progress.phase for progress in seen}
+    assert {"deployments", "roots", "sweep", "done"} <= phases
     assert seen[-1].phase == "done"
 
 
 @pytest.mark.needs_root
 def test_a_cleanup_that_was_stopped_does_not_end_in_done(sysroot: Sysroot) -> None:
-    for bound in ({"time_budget_s": 0}, {"max_freed": 0}):
+    bounds: list[dict[str, Any]] = [{"time_budget_s": 0}, {"max_freed": 0}]
+    for bound in bounds:
         seen: list[Progress] = []
         report = ostree_sweep.cleanup(sysroot.path, progress=seen.append, **bound)
         assert report.unfinished is not None

@@ -183,7 +183,7 @@ def test_objects_are_found_by_what_people_call_them(tmp_path: Path) -> None:
         assert ostree_sweep.why(text, repo.path).object == f"{commit}.commit"
     file = next(name for name in objects(repo.path) if name.endswith(".file"))
     assert ostree_sweep.why(file.replace(".file", ".filez"), repo.path).object == file
-    for text in ("", "a", "../a", "no/ref", f"{commit}.tree", f"{commit}0"):
+    for text in ("", "a", "no/ref", f"{commit}.tree", f"{commit}0"):
         with pytest.raises(ostree_sweep.OstreeSweepError, match="is neither a ref nor an object"):
             ostree_sweep.why(text, repo.path)
     absent = ostree_sweep.why("0" * 64, repo.path)

@@ -212,7 +212,7 @@ def _why(add: _Add) -> None:
     why.add_argument(
         "object",
         metavar="OBJECT",
-        help="CHECKSUM.TYPE, a checksum or the beginning of one, a ref, REF:/PATH, or the path of a deployed file",
+        help="CHECKSUM.TYPE, a checksum or the beginning of one, a ref, REF:/PATH, or a deployed file's path",
     )
     add_view(why)
 

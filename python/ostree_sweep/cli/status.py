@@ -16,7 +16,7 @@ from ..running import running
 from ..stamp import CleanupStamp
 from .output import Result
 from .repository import repository_status
-from .table import facts_lines, leftover_files_text, lock_text, short, size, table
+from .table import doing, facts_lines, leftover_files_text, lock_text, short, size, table
 from .values import default_sysroot
 
 if TYPE_CHECKING:
@@ -208,7 +208,7 @@ def _running_text(now: Running | None) -> str:
     of = "" if now.total is None else f" of {now.total}"
     left = "" if now.left_s is None else f", about {now.left_s:.0f} s left in this phase"
     return (
-        f"pid {now.pid} since {now.since}, {now.phase}: {now.done}{of}, {size(now.bytes_freed)} freed{left}"
+        f"pid {now.pid} since {now.since}, {doing(now)}: {now.done}{of}, {size(now.bytes_freed)} freed{left}"
     )
 
 

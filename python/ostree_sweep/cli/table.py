@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from ..locks import LockHolder
     from ..progress import Progress
+    from ..running import Running
     from ..views import StoredFiles
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
@@ -45,7 +46,7 @@ def facts_lines(facts: Mapping[str, str]) -> list[str]:
     return [f"{f'{name}:':<17}{text}" for name, text in facts.items()]
 
 
-def doing(progress: Progress) -> str:
+def doing(progress: Progress | Running) -> str:
     """What work is busy with, or waits for."""
     if progress.waiting_for is None:
         return progress.phase

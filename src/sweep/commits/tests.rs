@@ -114,7 +114,9 @@ fn a_mark_goes_with_its_commit_unless_a_pull_has_it_staged() {
     let at = files.path().join("tmp/staging-x").join(loose_path(&staged, "commit"));
     std::fs::create_dir_all(at.parent().unwrap()).unwrap();
     std::fs::write(at, "").unwrap();
-    with_context(&files.open(), |context| sweep.remove_partial_marks(context, &all.iter().copied().collect()).unwrap());
+    with_context(&files.open(), |context| {
+        sweep.remove_partial_marks(context, &all.iter().copied().collect()).unwrap();
+    });
     let is_marked = |commit: &Checksum| files.path().join("state").join(partial_mark(commit)).exists();
     assert_eq!(all.iter().map(is_marked).collect::<Vec<_>>(), [true, false, true]);
     assert!(sweep.report.failures.is_empty(), "{kept}");

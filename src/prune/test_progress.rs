@@ -13,6 +13,8 @@ use crate::sysroot::{usage, why, Place};
 use crate::test_repo::TestRepo;
 use crate::view::ViewOptions;
 
+type Call<'a> = &'a dyn Fn(&Control) -> Result<()>;
+
 /// Does something, and looks at its progress all the time until it is over.
 fn watched<T>(work: impl FnOnce(&Control) -> Result<T>) -> (T, Vec<Snapshot>) {
     let (control, over) = (Control::new(), AtomicBool::new(false));
@@ -84,7 +86,7 @@ fn steps_only_rise_within_a_phase() {
         };
         let view = ViewOptions { depth: Some(0), ignore_missing_commits: false, effort };
         let place = files.path();
-        let runs: [(&str, &dyn Fn(&Control) -> Result<()>); 5] = [
+        let runs: [(&str, Call); 5] = [
             ("usage", &|control| usage(Place::Repo(&place), view, control).map(drop)),
             ("why", &|control| why(Place::Repo(&place), "main", view, control).map(drop)),
             ("plan", &|control| {
