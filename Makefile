@@ -46,7 +46,8 @@ LICENCES = { \
 .DEFAULT_GOAL = help
 .DELETE_ON_ERROR:
 .PHONY: help deps deps-vm deps-peers deps-packages deps-bench build wheel share schemas docs deb rpm licences \
-	picture demo test test-long test-vm test-peers test-newest soak test-programs fuzz lint advisories bench findings clean
+	picture demo test test-long test-vm test-peers test-newest soak test-programs fuzz lint advisories bench bench-waits \
+	findings clean
 
 help: ## show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -187,6 +188,10 @@ bench: build deps-bench ## measure side by side with ostree and flatpak
 	$(BIN)/python benches/plans.py
 	$(BIN)/python benches/foreground.py
 	$(BIN)/python benches/footprint.py
+
+bench-waits: build deps-bench ## measure what updaters wait beside a cleanup; WAITS=--objects=1000000 for another size
+	$(BIN)/python benches/lock_waits.py $(WAITS)
+	$(BIN)/python benches/updaters.py $(WAITS)
 
 findings: ## see whether other software still behaves as findings/*.sh say, with packages from the mirror
 	for finding in findings/*.sh; do echo "# $$finding" && $(SUDO) $$finding || exit; done

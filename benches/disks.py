@@ -18,13 +18,24 @@ MKFS = {
 
 
 class Image:
-    """A file system with some contents, of which each run gets a copy."""
+    """A file system with some contents, of which each run gets a copy.
 
-    def __init__(self, path: Path, file_system: str, size_mib: int, fill: Callable[[Path], None]) -> None:
+    ext4 has as many inodes as it is made with: by default one for each 16 KiB.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        file_system: str,
+        size_mib: int,
+        fill: Callable[[Path], None],
+        inodes: int | None = None,
+    ) -> None:
         self._path = path
         with path.open("wb") as file:
             file.truncate(size_mib << 20)
-        _run(*MKFS[file_system], path)
+        options = ["-N", str(inodes)] if inodes is not None and file_system == "ext4" else []
+        _run(*MKFS[file_system], *options, path)
         with _mounted(path) as root:
             fill(root)
 
@@ -50,6 +61,18 @@ class Image:
                     yield root
         finally:
             image.unlink()
+
+
+@contextlib.contextmanager
+def a_writer(directory: Path) -> Iterator[None]:
+    """Another program writes and syncs 64 MiB, over and over."""
+    write = f"dd if=/dev/zero of={directory}/busy bs=1M count=64 conv=fsync 2>/dev/null"
+    # The shell ends after the write that it is at, so that nobody uses the file system any more.
+    with subprocess.Popen(["sh", "-c", f"trap exit TERM; while :; do {write}; done"]) as writer:
+        try:
+            yield
+        finally:
+            writer.terminate()
 
 
 @contextlib.contextmanager
