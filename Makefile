@@ -189,7 +189,7 @@ bench: build deps-bench ## measure side by side with ostree and flatpak
 	$(BIN)/python benches/foreground.py
 	$(BIN)/python benches/footprint.py
 
-bench-waits: build deps-bench ## measure what updaters wait beside a cleanup; WAITS=--objects=1000000 for another size
+bench-waits: build deps-bench ## measure what updaters wait beside a cleanup; WAITS=--objects=N for another size
 	$(BIN)/python benches/lock_waits.py $(WAITS)
 	$(BIN)/python benches/updaters.py $(WAITS)
 

@@ -144,6 +144,8 @@ class Apps:
         self._flatpak("--user", "remote-add", "--no-gpg-verify", "hub", f"file://{self.hub}")
         self._flatpak("--user", "install", "-y", "hub", APP)
         self._publish(2)
+        # By default it leaves 500 MB of the disk free.
+        run("ostree", f"--repo={self.repo}", "config", "set", "core.min-free-space-size", "1MB")
         bulk = self.root / "bulk"
         make_repo(bulk, "archive", directories=objects // OBJECTS_PER_DIRECTORY, files=8)
         commit = run("ostree", f"--repo={bulk}", "rev-parse", "app/0/stable").strip()
