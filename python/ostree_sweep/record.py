@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 _NAME = "ostree/sweep.last"
 _BLOCK = 4096
+_HOLDS = tuple(
+    f"{lock}_lock_{kind}_s" for lock in ("exclusive", "shared", "sysroot") for kind in ("longest", "total")
+)
 _MOST_LEFT = 5
 _LONGEST = 300
 
@@ -45,6 +48,10 @@ class CleanupRecord:
         deployments_removed: how many deployments' checkouts it removed.
         objects_pruned: how many objects it deleted.
         bytes_freed: sum of the sizes of what it deleted from the repository, in bytes.
+        exclusive_lock_longest_s: its longest hold of the repository's exclusive lock, in seconds.
+        exclusive_lock_total_s: how long it held that lock in all, in seconds.
+        shared_lock_longest_s, shared_lock_total_s: the same of the repository's shared lock.
+        sysroot_lock_longest_s, sysroot_lock_total_s: the same of the sysroot's lock.
         unfinished: why something was left on purpose.
         failures: how many items could not be removed.
         left: the first of these, each with the reason.
@@ -59,6 +66,12 @@ class CleanupRecord:
     deployments_removed: int
     objects_pruned: int
     bytes_freed: int
+    exclusive_lock_longest_s: float
+    exclusive_lock_total_s: float
+    shared_lock_longest_s: float
+    shared_lock_total_s: float
+    sysroot_lock_longest_s: float
+    sysroot_lock_total_s: float
     unfinished: Optional[str]
     failures: int
     left: tuple[str, ...]
@@ -135,6 +148,7 @@ def _record(
         deployments_removed=0 if report is None else len(report.deployments_removed),
         objects_pruned=0 if report is None else report.objects_pruned,
         bytes_freed=0 if report is None else report.bytes_freed,
+        **{name: 0.0 if report is None else round(getattr(report, name), 6) for name in _HOLDS},
         unfinished=unfinished and _short(unfinished),
         failures=len(failures),
         left=tuple(_short(f"{each.path}: {each.error}") for each in failures[:_MOST_LEFT]),
@@ -185,6 +199,7 @@ def _parse(text: str) -> CleanupRecord:
         deployments_removed=int(fields["deployments_removed"]),
         objects_pruned=int(fields["objects_pruned"]),
         bytes_freed=int(fields["bytes_freed"]),
+        **{name: float(fields[name]) for name in _HOLDS},
         unfinished=fields.get("unfinished"),
         failures=int(fields["failures"]),
         left=tuple(value for name, _, value in lines if name == "left"),

@@ -55,6 +55,11 @@ def test_a_complete_cleanup(updated: Sysroot) -> None:
     assert (record["result"], record["error"], record["left"]) == ("complete", None, [])
     assert (record["objects_pruned"], record["bytes_freed"]) == (done.objects_pruned, done.bytes_freed)
     assert record["duration_s"] >= 0
+    for lock in ("exclusive", "shared", "sysroot"):
+        for kind in ("longest", "total"):
+            name = f"{lock}_lock_{kind}_s"
+            assert record[name] == pytest.approx(getattr(done, name), abs=1e-6)
+    assert f"{done.exclusive_lock_longest_s:.3f} s exclusive" in told(updated, "Last cleanup")
     assert f"complete after {record['duration_s']:.1f} s: {done.objects_pruned} objects" in told(
         updated, "Last cleanup"
     )

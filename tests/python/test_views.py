@@ -353,6 +353,10 @@ def test_metrics_can_be_parsed_and_say_what_was_done(updated: Sysroot, tmp_path:
     found = samples(file)
     assert found["ostree_sweep_last_cleanup_freed_bytes"] == done["bytes_freed"]
     assert found["ostree_sweep_last_cleanup_complete"] == 1
+    for lock in ("exclusive", "shared", "sysroot"):
+        for kind in ("longest", "total"):
+            seconds = found[f"ostree_sweep_last_cleanup_{lock}_lock_{kind}_seconds"]
+            assert seconds == done[f"{lock}_lock_{kind}_s"]
     assert file.stat().st_mode & 0o777 == 0o644
     assert [path.name for path in tmp_path.glob("*.prom")] == ["sweep.prom"]
     assert not list(tmp_path.glob(".ostree-sweep-*"))

@@ -26,22 +26,25 @@ def of_cleanup(report: CleanupReport) -> list[Metric]:
         ("last_cleanup_freed_objects", "How many objects it deleted.", report.objects_pruned),
         ("last_cleanup_failures", "How many items it could not remove.", len(report.failures)),
         ("last_cleanup_complete", "Whether nothing was left.", not (report.failures or report.unfinished)),
-        (
-            "last_cleanup_exclusive_lock_longest_seconds",
-            "For how long it held the repository's exclusive lock at most.",
-            report.exclusive_lock_longest_s,
-        ),
-        (
-            "last_cleanup_shared_lock_longest_seconds",
-            "For how long it held the repository's shared lock at most.",
-            report.shared_lock_longest_s,
-        ),
-        (
-            "last_cleanup_sysroot_lock_longest_seconds",
-            "For how long it held the sysroot's lock at most.",
-            report.sysroot_lock_longest_s,
-        ),
+        *_of_holds(report),
     ]
+
+
+def _of_holds(report: CleanupReport) -> Iterable[Metric]:
+    """For how long a cleanup held each lock."""
+    locks = {
+        "exclusive": "the repository's exclusive lock",
+        "shared": "the repository's shared lock",
+        "sysroot": "the sysroot's lock",
+    }
+    kinds = {"longest": "at most", "total": "in all"}
+    for lock, its_name in locks.items():
+        for kind, how in kinds.items():
+            yield (
+                f"last_cleanup_{lock}_lock_{kind}_seconds",
+                f"For how long it held {its_name} {how}.",
+                getattr(report, f"{lock}_lock_{kind}_s"),
+            )
 
 
 def of_status(status: dict[str, Any]) -> list[Metric]:

@@ -219,6 +219,8 @@ def _last_text(last: CleanupRecord | None) -> str:
         f"{last.began_at}, {last.result} after {last.duration_s:.1f} s: "
         f"{last.objects_pruned} objects, {size(last.bytes_freed)} freed"
     )
+    holds = (last.exclusive_lock_longest_s, last.shared_lock_longest_s, last.sysroot_lock_longest_s)
+    text += "; longest holds: {:.3f} s exclusive, {:.3f} s shared, {:.3f} s sysroot".format(*holds)
     reasons = [*filter(None, (last.error, last.unfinished)), *last.left]
     if (more := last.failures - len(last.left)) > 0:
         reasons.append(f"and {more} more")
