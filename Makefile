@@ -1,4 +1,7 @@
-SYSTEM_PACKAGES = ostree libostree-dev pkg-config gcc g++ libc6-dev python3-venv python3-dev \
+# What building needs, beside Rust: neither libostree nor GLib, which are opened when they are first needed.
+BUILD_PACKAGES = gcc libc6-dev python3-venv
+# What tests need, too, some of which compare with the two.
+SYSTEM_PACKAGES = $(BUILD_PACKAGES) ostree libostree-dev pkg-config g++ python3-dev \
 	e2fsprogs xfsprogs btrfs-progs attr util-linux strace flatpak systemd man-db bash zsh fish \
 	python3-gi gir1.2-ostree-1.0
 # What else the tests in a virtual machine need, which run as root.
@@ -6,7 +9,7 @@ VM_PACKAGES = qemu-system-x86 debootstrap
 # What ostree-ext is built from and runs, and what runs in an app of flatpak's: for the tests beside these.
 PEER_PACKAGES = busybox-static libssl-dev libzstd-dev skopeo
 # What builds, checks and tries the packages for distributions.
-PACKAGING_PACKAGES = debhelper dh-python libglib2.0-dev lintian mmdebstrap python3-argparse-manpage \
+PACKAGING_PACKAGES = debhelper dh-python lintian mmdebstrap python3-argparse-manpage \
 	python3-installer python3-shtab python3-tqdm rpm rpmlint
 # For a slow disk to measure on.
 BENCH_PACKAGES = qemu-system-common
@@ -23,11 +26,15 @@ MUTANTS = $(foreach part,repo mark plan sweep sysroot pace,--file 'src/$(part)/*
 NEWEST = against_ostree appendages checkouts cleanup_sysroot concurrency container_layers crash damage dangling_refs \
 	effects hostile_input leftover_files leftovers oracle plan plan_changes plan_sysroot prune_options reasons soft_reboot \
 	stamp swaps symlinked_parts units views views_paused waiting why_path
+# Those that `make test-source` runs: they need no more than the package and ostree.
+FROM_SOURCE = against_ostree aio arguments cli_usage errors oracle plan prune_options reports share
 FUZZ_SECONDS = 60
 MINUTES = 30
 SEED = 1
 DIST = dist
-# The Debian whose packages `make deb` builds.
+# What `make wheel` builds for. Each but this machine's own needs its target of Rust.
+MACHINES = $(shell uname -m)
+# The Debian of `make deb` and `make test-source`.
 SUITE = bookworm
 SHARE = $(DIST)/share
 # What type checkers know of the public interface.
@@ -38,26 +45,29 @@ SUDO = $(if $(filter 0,$(shell id -u)),,sudo)
 LICENCES = { \
 	printf '%s\n' '\# Licences' '' \
 		"The wheel has Rust's standard library (MIT or Apache-2.0) and these crates in it, as \`make licences\` lists" \
-		'them. GLib is linked dynamically, libostree is opened at run time (both LGPL-2.1-or-later), and neither is in it.' '' \
+		"them. Zig adds LLVM's libunwind and compiler-rt (Apache-2.0 WITH LLVM-exception). GLib and libostree" \
+		'(LGPL-2.1-or-later) are opened at run time, and neither is in it.' '' \
 		'| crate | licence |' '|---|---|'; \
 	cargo tree --locked --features python --edges normal,no-proc-macro --target x86_64-unknown-linux-gnu \
 		--prefix none --no-dedupe --format '| {p} | {l} |' | grep -v '^| ostree-sweep ' | LC_ALL=C sort -u; }
 
 .DEFAULT_GOAL = help
 .DELETE_ON_ERROR:
-.PHONY: help deps deps-vm deps-peers deps-packages deps-bench build wheel share schemas docs deb rpm licences \
-	picture demo test test-long test-vm test-peers test-newest soak test-programs fuzz lint advisories bench bench-waits \
-	findings clean
+.PHONY: help deps deps-build deps-vm deps-peers deps-packages deps-bench build wheel share schemas docs deb rpm licences \
+	picture demo test test-long test-vm test-peers test-newest test-source soak test-programs fuzz lint advisories bench \
+	bench-waits findings clean
 
 help: ## show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 deps: ## install the system packages that are missing (Debian, Ubuntu)
+deps-build: SYSTEM_PACKAGES = $(BUILD_PACKAGES)
 deps-vm: SYSTEM_PACKAGES += $(VM_PACKAGES)
 deps-peers: SYSTEM_PACKAGES += $(PEER_PACKAGES)
 deps-packages: SYSTEM_PACKAGES += $(PACKAGING_PACKAGES)
 deps-bench: SYSTEM_PACKAGES += $(BENCH_PACKAGES)
-deps deps-vm deps-peers deps-packages deps-bench:
+deps deps-vm deps-peers deps-packages deps-bench: deps-build
+deps deps-build deps-vm deps-peers deps-packages deps-bench:
 	@missing=$$(for package in $(SYSTEM_PACKAGES); do \
 		dpkg-query -W -f '$${Status}' $$package 2>/dev/null | grep -q 'ok installed' || echo $$package; \
 	done); \
@@ -66,22 +76,31 @@ deps deps-vm deps-peers deps-packages deps-bench:
 		$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $$missing; \
 	fi
 
-build: deps $(BIN)/ostree-sweep ## build the package and the command into .venv
+build: deps-build $(BIN)/ostree-sweep ## build the package and the command into .venv
 
 $(BIN)/ostree-sweep: .venv/installed $(SOURCES)
 	$(BIN)/maturin develop --release --locked
 	@touch $@
 
-# The order keeps a parallel make from compiling before libostree's headers are there.
-.venv/installed: requirements-dev.txt | deps
+# The order keeps a parallel make from building before there are a compiler and venv.
+.venv/installed: requirements-dev.txt | deps-build
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --require-hashes --requirement $<
 	@touch $@
 
-wheel: build ## build the wheel and the source distribution into dist
+# Zig links for a C library as old as the tag says.
+wheel: build .venv/zig ## build the wheels for MACHINES and the source distribution into dist
 	rm -rf $(DIST)
 	$(BIN)/maturin sdist --out $(DIST)
-	$(BIN)/maturin build --release --locked --out $(DIST)
+	for machine in $(MACHINES); do \
+		PATH=$(CURDIR)/$(BIN):$$PATH maturin build --release --locked --zig --target $$machine-unknown-linux-gnu \
+			--compatibility manylinux2014 --out $(DIST) || exit; \
+	done
+	$(BIN)/twine check --strict $(DIST)/*
+
+.venv/zig: requirements-wheel.txt .venv/installed
+	$(BIN)/python -m pip install --quiet --require-hashes --requirement $<
+	@touch $@
 
 share: build ## write the man pages and the shells' completions into dist/share
 	PATH=$(CURDIR)/$(BIN):$$PATH sh packaging/share.sh $(SHARE)
@@ -101,13 +120,13 @@ rpm: build deps-packages ## build RPM packages into dist/rpm
 licences: ## list the licences of what the wheel links statically, in docs/licences.md
 	@$(LICENCES) >docs/licences.md
 
-picture: build ## draw a terminal session, in docs/session.svg
+picture: deps build ## draw a terminal session, in docs/session.svg
 	PYTHONPATH=tests/python $(BIN)/python packaging/picture.py docs/session.svg
 
-demo: build ## update, finalize and clean up a real sysroot, from beginning to end
+demo: deps build ## update, finalize and clean up a real sysroot, from beginning to end
 	demo/demo.sh
 
-test: build test-programs ## run all tests
+test: deps build test-programs ## run all tests
 	cargo test --locked
 	$(BIN)/pytest tests/python
 
@@ -130,8 +149,12 @@ test-newest: build deps-vm test-programs ## run the tests that name libostree wi
 	$(SUDO) tests/newest/run.sh target/newest/wheel/*.whl \
 		tests/peers/test_flatpak.py $(patsubst %,tests/python/test_%.py,$(NEWEST))
 
+test-source: build deps-packages ## build, test and document the source distribution alone, in a clean Debian of SUITE
+	$(SUDO) env PATH=$(CURDIR)/$(BIN):$$PATH tests/source/run.sh $(SUITE) \
+		$(patsubst %,tests/python/test_%.py,$(FROM_SOURCE))
+
 # Root has to mount a file system for each life.
-soak: build ## have a device and a server live for MINUTES, by SEED; CONTROL=--control: with the host's own tools
+soak: deps build ## have a device and a server live for MINUTES, by SEED; CONTROL=--control: with the host's own tools
 	PYTHONPATH=tests/python $(BIN)/python tests/soak/soak.py --minutes=$(MINUTES) --seed=$(SEED) $(CONTROL)
 
 test-programs: deps
@@ -156,7 +179,7 @@ mutants: deps ## break the code in each way that cargo-mutants knows, and name w
 	cargo mutants --output target $(MUTANTS) || test $$? -eq 2 -o $$? -eq 3
 	$(PYTHON) tests/mutants/check.py target tests/mutants/survivors.txt
 
-lint: build ## check format, lints and types
+lint: deps build ## check format, lints and types
 	cargo fmt --check
 	cargo fmt --check --manifest-path fuzz/Cargo.toml
 	cargo metadata --locked --format-version 1 --manifest-path fuzz/Cargo.toml >/dev/null

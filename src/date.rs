@@ -2,6 +2,9 @@
 
 use std::time::SystemTime;
 
+use jiff::tz::TimeZone;
+use jiff::Timestamp;
+
 /// Reads a date as seconds since 1970. The error is for people.
 ///
 /// A date in the future is refused: nothing is younger, so all but the newest commits would go, when most probably "ago"
@@ -25,9 +28,10 @@ pub fn check_past(seconds: u64) -> Result<u64, String> {
     if seconds <= now {
         return Ok(seconds);
     }
-    let local = i64::try_from(seconds).ok().and_then(|seconds| glib::DateTime::from_unix_local(seconds).ok());
-    let text = local.and_then(|date| date.format("%Y-%m-%d %H:%M:%S %z").ok());
-    Err(format!("{}, in the future", text.map_or_else(|| format!("@{seconds}"), Into::into)))
+    let date = i64::try_from(seconds).ok().and_then(|seconds| Timestamp::from_second(seconds).ok());
+    let local =
+        date.map(|date| date.to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S %z").to_string());
+    Err(format!("{}, in the future", local.unwrap_or_else(|| format!("@{seconds}"))))
 }
 
 fn parse(text: &str) -> Option<i64> {

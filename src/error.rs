@@ -77,9 +77,9 @@ pub enum Error {
     /// libostree had to write, and the disk is full.
     #[error("{0}")]
     NoSpace(String),
-    /// A sysroot is to be opened, and the host has no libostree, or one that is too old.
+    /// The host lacks a library that is needed now, or has one that is too old.
     #[error("{0}")]
-    NoLibostree(String),
+    MissingLibrary(String),
     /// libostree reported an error on the sysroot.
     #[error("{0}")]
     Sysroot(String),

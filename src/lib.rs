@@ -30,6 +30,7 @@ mod fault;
 #[cfg(feature = "test-util")]
 pub mod generate;
 pub mod holds;
+mod libglib;
 pub mod mark;
 mod pace;
 pub mod plan;

@@ -93,7 +93,7 @@ fn manifest(repo: &Repo, commit: Checksum) -> Result<std::result::Result<Option<
     if !repo.read_metadata(ObjectName::new(commit, ObjectType::Commit), &mut buffer)? {
         return Ok(Err(format!("its commit {commit} is missing")));
     }
-    Ok(match variant::image_manifest(&buffer) {
+    Ok(match variant::image_manifest(&buffer)? {
         None => Ok(None),
         Some(text) => match serde_json::from_str::<Manifest>(&text) {
             Ok(manifest) => Ok(Some(manifest.layers.into_iter().map(|layer| layer.digest).collect())),

@@ -189,7 +189,7 @@ impl Write for Size {
 fn refs_of(repo: &Repo, commit: Checksum) -> Vec<String> {
     let mut buffer = Vec::new();
     match repo.read_metadata(ObjectName::new(commit, ObjectType::Commit), &mut buffer) {
-        Ok(true) => variant::ref_binding(&buffer),
+        Ok(true) => variant::ref_binding(&buffer).unwrap_or_default(),
         _ => Vec::new(),
     }
 }

@@ -30,7 +30,7 @@ pub(super) fn to_python(py: Python, error: Error) -> PyErr {
             raised::LockTimeoutError::new_err((libc::EAGAIN, message, path.into_os_string()))
         }
         Error::Busy(_) => raised::LockTimeoutError::new_err((libc::EAGAIN, message)),
-        Error::NoLibostree(_) => PyImportError::new_err(message),
+        Error::MissingLibrary(_) => PyImportError::new_err(message),
         Error::NoSpace(_) => PyOSError::new_err((libc::ENOSPC, message)),
         Error::Cancelled(report) => {
             match report.map(|report| PruneDict::from(*report).into_pyobject(py)).transpose() {

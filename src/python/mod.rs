@@ -7,7 +7,8 @@ mod supervise;
 
 use pyo3::prelude::*;
 
-#[pymodule]
+// A free-threaded Python takes the GIL for it: nothing of it is tested without.
+#[pymodule(gil_used = true)]
 #[allow(clippy::needless_pass_by_value)] // Arguments from Python are ours.
 mod _core {
     use std::path::PathBuf;
@@ -316,8 +317,8 @@ mod _core {
     }
 
     #[pyfunction]
-    fn format_size(size: u64) -> String {
-        glib::format_size(size).into()
+    fn format_size(py: Python, size: u64) -> PyResult<String> {
+        crate::libglib::format_size(size).map_err(|error| to_python(py, error))
     }
 
     impl RetentionDict {

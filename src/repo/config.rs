@@ -4,13 +4,13 @@
 //! says; so GLib reads it here too. Mirrors `reload_core_config` in `ostree-repo.c`.
 
 use std::collections::BTreeSet;
+use std::ffi::CStr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use glib::{KeyFile, KeyFileError, KeyFileFlags};
-
 use super::mode::Mode;
 use crate::error::{Error, Result};
+use crate::libglib::KeyFile;
 
 /// How long to wait for a lock.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -63,16 +63,16 @@ impl Config {
     /// Parses the text of a `config` file; `path` is for messages.
     pub fn parse(text: &str, path: &Path) -> Result<Self> {
         let unsupported = |reason: String| Error::Unsupported { path: path.to_owned(), reason };
-        let file = key_file(text, KeyFileFlags::NONE)
-            .map_err(|reason| unsupported(format!("Couldn't parse config file: {reason}")))?;
+        let file =
+            key_file(text)?.map_err(|reason| unsupported(format!("Couldn't parse config file: {reason}")))?;
         let core = Section { file: &file, path };
 
-        match core.value("repo_version")?.as_deref() {
+        match core.value(c"repo_version")?.as_deref() {
             Some("1") => {}
             Some(other) => return Err(unsupported(format!("Invalid repository version '{other}'"))),
             None => return Err(unsupported("core.repo_version is missing".into())),
         }
-        let mode = match core.value("mode")?.as_deref() {
+        let mode = match core.value(c"mode")?.as_deref() {
             None | Some("bare") => Mode::Bare,
             Some("bare-user") => Mode::BareUser,
             Some("bare-user-only") => Mode::BareUserOnly,
@@ -82,29 +82,29 @@ impl Config {
                 return Err(unsupported(format!("Invalid mode '{other}' in repository configuration")))
             }
         };
-        let lock_timeout = match core.integer("lock-timeout-secs")? {
+        let lock_timeout = match core.integer(c"lock-timeout-secs")? {
             None => LockTimeout::After(DEFAULT_LOCK_TIME),
             Some(seconds) => u64::try_from(seconds)
                 .map_or(LockTimeout::Never, |seconds| LockTimeout::After(Duration::from_secs(seconds))),
         };
         // libostree reads the default of -1 as an unsigned number: no file is that long.
-        let payload_link_threshold = match core.integer("payload-link-threshold")? {
+        let payload_link_threshold = match core.integer(c"payload-link-threshold")? {
             Some(bytes) => u64::try_from(bytes).unwrap_or(u64::MAX),
             None => u64::MAX,
         };
         // A negative one libostree reads as a very large one.
-        let tmp_expiry = match core.value("tmp-expiry-secs")? {
+        let tmp_expiry = match core.value(c"tmp-expiry-secs")? {
             Some(text) => text.parse().unwrap_or(u64::MAX),
             None => DEFAULT_TMP_EXPIRY,
         };
         Ok(Self {
             mode,
-            parent: core.value("parent")?.filter(|p| !p.is_empty()).map(PathBuf::from),
-            locking: core.boolean("locking", true)?,
+            parent: core.value(c"parent")?.filter(|p| !p.is_empty()).map(PathBuf::from),
+            locking: core.boolean(c"locking", true)?,
             lock_timeout,
             payload_link_threshold,
             tmp_expiry,
-            tombstones: core.boolean("tombstone-commits", false)?,
+            tombstones: core.boolean(c"tombstone-commits", false)?,
             remotes: remotes(&file),
         })
     }
@@ -123,34 +123,34 @@ impl Config {
 
 /// The text of a `config` file with `core.tombstone-commits` switched on.
 pub(crate) fn with_tombstones(text: &str, path: &Path) -> Result<String> {
-    let file = key_file(text, KeyFileFlags::KEEP_COMMENTS | KeyFileFlags::KEEP_TRANSLATIONS)
-        .map_err(|reason| Error::Unsupported { path: path.to_owned(), reason })?;
-    file.set_boolean("core", "tombstone-commits", true);
-    Ok(file.to_data().into())
+    let unsupported = |reason| Error::Unsupported { path: path.to_owned(), reason };
+    let mut file = key_file(text)?.map_err(unsupported)?;
+    file.set_boolean(CORE, c"tombstone-commits", true);
+    file.to_text().map_err(unsupported)
 }
 
-/// Parses a key file; the error is for people.
-fn key_file(text: &str, flags: KeyFileFlags) -> std::result::Result<KeyFile, String> {
-    // GLib takes text that ends with the first NUL, and its binding panics.
+/// Parses a key file; the inner error is for people.
+fn key_file(text: &str) -> Result<std::result::Result<KeyFile, String>> {
+    // GLib takes text that ends with the first NUL.
     if text.contains('\0') {
-        return Err("it is not text".into());
+        return Ok(Err("it is not text".into()));
     }
-    let file = KeyFile::new();
-    file.load_from_data(text, flags).map_err(|error| error.to_string())?;
-    Ok(file)
+    KeyFile::parse(text)
 }
 
 /// The names of the remotes that the text of a key file defines; None if it is no key file.
-pub(crate) fn remotes_in(text: &str) -> Option<BTreeSet<String>> {
-    key_file(text, KeyFileFlags::NONE).ok().map(|file| remotes(&file))
+pub(crate) fn remotes_in(text: &str) -> Result<Option<BTreeSet<String>>> {
+    Ok(key_file(text)?.ok().map(|file| remotes(&file)))
 }
 
 fn remotes(file: &KeyFile) -> BTreeSet<String> {
     file.groups()
         .iter()
-        .filter_map(|group| group.as_str().strip_prefix("remote \"")?.strip_suffix('"').map(str::to_owned))
+        .filter_map(|group| group.strip_prefix("remote \"")?.strip_suffix('"').map(str::to_owned))
         .collect()
 }
+
+const CORE: &CStr = c"core";
 
 /// The group `[core]`.
 struct Section<'a> {
@@ -159,35 +159,25 @@ struct Section<'a> {
 }
 
 impl Section<'_> {
-    fn unsupported(&self, key: &str, reason: impl std::fmt::Display) -> Error {
-        Error::Unsupported { path: self.path.to_owned(), reason: format!("core.{key}: {reason}") }
+    fn unsupported(&self, key: &CStr, reason: impl std::fmt::Display) -> Error {
+        let reason = format!("core.{}: {reason}", key.to_string_lossy());
+        Error::Unsupported { path: self.path.to_owned(), reason }
     }
 
-    fn value(&self, key: &str) -> Result<Option<String>> {
-        match self.file.value("core", key) {
-            Ok(value) => Ok(Some(value.to_string())),
-            Err(error) if is_absent(&error) => Ok(None),
-            Err(error) => Err(self.unsupported(key, error)),
-        }
+    fn value(&self, key: &CStr) -> Result<Option<String>> {
+        self.file.value(CORE, key).map_err(|reason| self.unsupported(key, reason))
     }
 
-    fn boolean(&self, key: &str, default: bool) -> Result<bool> {
-        match self.file.boolean("core", key) {
-            Ok(value) => Ok(value),
-            Err(error) if is_absent(&error) => Ok(default),
-            Err(error) => Err(self.unsupported(key, error)),
-        }
+    fn boolean(&self, key: &CStr, default: bool) -> Result<bool> {
+        let value = self.file.boolean(CORE, key).map_err(|reason| self.unsupported(key, reason))?;
+        Ok(value.unwrap_or(default))
     }
 
-    fn integer(&self, key: &str) -> Result<Option<i64>> {
+    fn integer(&self, key: &CStr) -> Result<Option<i64>> {
         self.value(key)?
             .map(|text| text.parse().map_err(|_| self.unsupported(key, format!("'{text}' is no number"))))
             .transpose()
     }
-}
-
-fn is_absent(error: &glib::Error) -> bool {
-    matches!(error.kind::<KeyFileError>(), Some(KeyFileError::KeyNotFound | KeyFileError::GroupNotFound))
 }
 
 #[cfg(test)]

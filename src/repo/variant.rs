@@ -9,9 +9,7 @@ use gvariant::aligned_bytes::{copy_to_align, AlignedSlice, AsAligned, A8};
 use gvariant::{gv, Marker, Structure};
 
 use super::object::Checksum;
-
-/// A commit's type, `OSTREE_COMMIT_GVARIANT_FORMAT`.
-const COMMIT: &str = "(a{sv}aya(say)sstayay)";
+use crate::libglib::{Type, Variant};
 
 /// Why an object can't be decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,33 +63,28 @@ const MAX_NAME: usize = 256;
 
 /// The refs that a commit was made for, from its metadata `ostree.ref-binding`: the first [`MAX_NAMES`], none if it does
 /// not say.
-pub fn ref_binding(bytes: &[u8]) -> Vec<String> {
-    let binding = metadata(bytes, "ostree.ref-binding").filter(glib::Variant::is::<Vec<String>>);
-    binding.map_or_else(Vec::new, |names| {
-        names.iter().take(MAX_NAMES).filter_map(|name| name.str().map(shortened)).collect()
-    })
+pub fn ref_binding(bytes: &[u8]) -> crate::Result<Vec<String>> {
+    let Some(names) = metadata(bytes, "ostree.ref-binding")?.filter(|value| value.is(Type::TEXTS)) else {
+        return Ok(Vec::new());
+    };
+    let names = (0..names.len()).take(MAX_NAMES).filter_map(|index| names.child(index));
+    Ok(names.filter_map(|name| name.text().map(shortened)).collect())
 }
 
 /// What people call the version of a commit's tree, from its metadata `version`.
-pub fn version(bytes: &[u8]) -> Option<String> {
-    metadata(bytes, "version")?.str().map(shortened)
+pub fn version(bytes: &[u8]) -> crate::Result<Option<String>> {
+    Ok(metadata(bytes, "version")?.and_then(|value| value.text().map(shortened)))
 }
 
 /// The manifest of the container image that a commit was made from, from its metadata `ostree.manifest`.
-pub fn image_manifest(bytes: &[u8]) -> Option<String> {
-    metadata(bytes, "ostree.manifest")?.get()
+pub fn image_manifest(bytes: &[u8]) -> crate::Result<Option<String>> {
+    Ok(metadata(bytes, "ostree.manifest")?.and_then(|value| value.text().map(str::to_owned)))
 }
 
-/// A value of a commit's metadata, if the commit is in normal form. Of several of that name the last one, as
-/// `GVariantDict` has it, which would hold all of them in memory.
-fn metadata(bytes: &[u8], key: &str) -> Option<glib::Variant> {
-    let commit = glib::Variant::from_data_with_type(bytes, glib::VariantTy::new(COMMIT).ok()?);
-    if !commit.is_normal_form() {
-        return None;
-    }
-    let metadata = commit.child_value(0);
-    let is_key = |entry: &glib::Variant| entry.child_value(0).str() == Some(key);
-    metadata.iter().rev().find(is_key)?.child_value(1).as_variant()
+/// A value of a commit's metadata, if the commit is in normal form.
+fn metadata(bytes: &[u8], key: &str) -> crate::Result<Option<Variant>> {
+    let commit = Variant::parse(bytes, Type::COMMIT)?;
+    Ok(commit.and_then(|commit| commit.child(0)?.lookup(key)))
 }
 
 /// A name for people, cut where it is too long.
@@ -214,7 +207,7 @@ mod tests {
     use glib::prelude::*;
     use glib::{Bytes, Variant, VariantTy};
 
-    use super::*;
+    use super::{commit, dirmeta, dirtree, Checksum, Child, Commit, Malformed};
 
     /// GLib's own serialiser makes the samples.
     fn tree(files: &[(&str, u8)], directories: &[(&str, u8, u8)]) -> Vec<u8> {

@@ -279,7 +279,7 @@ fn remotes_configured_elsewhere() -> Option<BTreeSet<String>> {
                 .map_err(|error| Error::io(&path, error))?;
             let text = read_text(&file).map_err(|error| Error::io(&path, error))?;
             let no_key_file = || Error::Unsupported { path, reason: "it is no key file".into() };
-            found.extend(remotes_in(&text).ok_or_else(no_key_file)?);
+            found.extend(remotes_in(&text)?.ok_or_else(no_key_file)?);
         }
         Ok(())
     });

@@ -6,11 +6,11 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use glib::{Variant, VariantDict};
 use rustix::fs::{openat, stat, Mode, OFlags, Stat, CWD};
 use rustix::io::Errno;
 
 use crate::error::{Error, Result};
+use crate::libglib::{Type, Variant};
 use crate::repo::object::Checksum;
 use crate::repo::{read_small, Repo};
 
@@ -150,12 +150,8 @@ fn read_dictionary(path: &str) -> Result<Option<Variant>> {
     if bytes.is_empty() {
         return Ok(None);
     }
-    let dictionary = Variant::from_data_with_type(bytes, glib::VariantTy::VARDICT);
-    if dictionary.is_normal_form() {
-        Ok(Some(dictionary))
-    } else {
-        Err(if path == STAGED { nameless() } else { Error::corrupt(path, "it is malformed") })
-    }
+    let malformed = || if path == STAGED { nameless() } else { Error::corrupt(path, "it is malformed") };
+    Variant::parse(&bytes, Type::DICTIONARY)?.ok_or_else(malformed).map(Some)
 }
 
 /// The directory that `path`, [`BOOTED`] or [`NEXT_BOOTED`], says is behind a root.
@@ -164,31 +160,28 @@ fn behind(path: &str) -> Result<Option<Identity>> {
 }
 
 fn backing(dictionary: &Variant, path: &str) -> Result<Option<Identity>> {
-    let said = VariantDict::new(Some(dictionary)).lookup_value(BACKING, None);
-    let malformed = || Error::corrupt(path, format!("'{BACKING}' is no device and inode"));
-    said.map(|said| said.get::<Identity>().ok_or_else(malformed)).transpose()
+    let Some(said) = dictionary.lookup(BACKING) else { return Ok(None) };
+    let number = |index| said.child(index).and_then(|number| number.number());
+    match (said.is(Type::TWO_NUMBERS), number(0), number(1)) {
+        (true, Some(device), Some(inode)) => Ok(Some((device, inode))),
+        _ => Err(Error::corrupt(path, format!("'{BACKING}' is no device and inode"))),
+    }
 }
 
 /// Mirrors `serialize_deployment_to_variant`, for which libostree has no call.
 fn staged(dictionary: &Variant) -> Result<Staged> {
-    let dictionary = VariantDict::new(Some(dictionary));
-    let (stateroot, name) = deployment(&dictionary, "target")?.ok_or_else(nameless)?;
+    let (stateroot, name) = deployment(dictionary, "target")?.ok_or_else(nameless)?;
     let (checksum, _) = name.split_once('.').ok_or_else(nameless)?;
     let commit = Checksum::from_hex(checksum.as_bytes()).ok_or_else(nameless)?;
-    let merged = deployment(&dictionary, "merge-deployment")?;
-    let locked = dictionary.lookup_value("locked", None).and_then(|value| value.get()).unwrap_or(false);
+    let merged = deployment(dictionary, "merge-deployment")?;
+    let locked = dictionary.lookup("locked").and_then(|value| value.boolean()).unwrap_or(false);
     Ok(Staged { stateroot, name, commit, merged, locked })
 }
 
 /// Stateroot and name of a deployment in a dictionary; None if it has no such key.
-fn deployment(dictionary: &VariantDict, key: &str) -> Result<Option<(String, String)>> {
-    let Some(said) = dictionary.lookup_value(key, None) else { return Ok(None) };
-    if said.type_() != glib::VariantTy::VARDICT {
-        return Err(nameless());
-    }
-    let said = VariantDict::new(Some(&said));
-    let text =
-        |key| said.lookup_value(key, None).and_then(|value| value.get::<String>()).ok_or_else(nameless);
+fn deployment(dictionary: &Variant, key: &str) -> Result<Option<(String, String)>> {
+    let Some(said) = dictionary.lookup(key) else { return Ok(None) };
+    let text = |key| said.lookup(key).and_then(|value| value.text().map(str::to_owned)).ok_or_else(nameless);
     Ok(Some((text("osname")?, text("name")?)))
 }
 
@@ -200,11 +193,12 @@ fn nameless() -> Error {
 mod tests {
     use super::*;
     use glib::variant::ToVariant;
+    use glib::VariantDict;
 
-    fn dictionary(key: &str, value: &Variant) -> Variant {
+    fn dictionary(key: &str, value: &glib::Variant) -> Variant {
         let dictionary = VariantDict::new(None);
         dictionary.insert_value(key, value);
-        dictionary.end()
+        Variant::parse(dictionary.end().data(), Type::DICTIONARY).unwrap().unwrap()
     }
 
     #[test]

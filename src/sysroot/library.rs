@@ -11,28 +11,13 @@ use std::path::Path;
 use std::ptr::{null, null_mut, NonNull};
 use std::sync::OnceLock;
 
-use libloading::os::unix::{Library as Loaded, RTLD_LOCAL, RTLD_NOW};
-
 use crate::error::{Error, Result};
+use crate::libglib::{self, declare_functions, text, ErrorPlace, GError, Pointer, Text};
 
 const NAME: &str = "libostree-1.so.1";
 /// What is missing, and which package has it.
 const MISSING: &str =
     "libostree-1.so.1 is missing: install the package libostree-1-1 (Debian, Ubuntu) or ostree-libs (Fedora, RHEL)";
-
-/// Any of GLib's or libostree's types, behind a pointer.
-type Pointer = *mut c_void;
-type Text = *const c_char;
-/// Where a function puts its error.
-type ErrorPlace = *mut *mut GError;
-
-/// GLib's `GError`.
-#[repr(C)]
-struct GError {
-    domain: u32,
-    code: c_int,
-    message: *mut c_char,
-}
 
 /// GLib's `GPtrArray`, its public part.
 #[repr(C)]
@@ -47,23 +32,7 @@ struct GHashTableIter {
     _private: [Pointer; 6],
 }
 
-/// Declares the table of functions, each by its name and C type.
-macro_rules! functions {
-    ($($name:ident: fn($($argument:ty),*) $(-> $result:ty)?;)*) => {
-        struct Functions {
-            $($name: unsafe extern "C" fn($($argument),*) $(-> $result)?,)*
-        }
-
-        impl Functions {
-            fn find(library: &Loaded) -> std::result::Result<Self, libloading::Error> {
-                // SAFETY: Each type is the one that the header of libostree 2022.7, GLib or GIO declares.
-                unsafe { Ok(Self { $($name: *library.get(concat!(stringify!($name), "\0"))?,)* }) }
-            }
-        }
-    };
-}
-
-functions! {
+declare_functions! {
     g_cancellable_cancel: fn(Pointer);
     g_cancellable_new: fn() -> Pointer;
     g_error_free: fn(*mut GError);
@@ -107,20 +76,11 @@ functions! {
     ostree_sysroot_unlock: fn(Pointer);
 }
 
-/// The functions, from the library that is opened with the first call and stays open: GLib's types can't be unloaded.
+/// The table of functions.
 fn functions() -> Result<&'static Functions> {
     static FUNCTIONS: OnceLock<Functions> = OnceLock::new();
-    if let Some(functions) = FUNCTIONS.get() {
-        return Ok(functions);
-    }
-    // SAFETY: The library's initializers are those of GLib, libostree and what they need, which any program may run.
-    let library = unsafe { Loaded::open(Some(NAME), RTLD_NOW | RTLD_LOCAL) };
-    let library = library.map_err(|_| Error::NoLibostree(MISSING.into()))?;
-    let found = Functions::find(&library);
-    std::mem::forget(library);
-    let found =
-        found.map_err(|error| Error::NoLibostree(format!("libostree is older than 2022.7: {error}")))?;
-    Ok(FUNCTIONS.get_or_init(|| found))
+    // SAFETY: Each type is the one that the header of libostree 2022.7, GLib or GIO declares.
+    libglib::table(&FUNCTIONS, NAME, MISSING, |library| unsafe { Functions::find(library) })
 }
 
 /// An error of libostree's.
@@ -203,33 +163,17 @@ fn made(object: Option<Object>) -> Result<Object> {
     object.ok_or_else(|| Error::Internal("libostree made no object".into()))
 }
 
-/// Makes a call that reports failure by a `GError`.
+/// Makes a call that reports failure by false and a `GError`.
 fn checked(functions: &Functions, call: impl FnOnce(ErrorPlace) -> c_int) -> Outcome<()> {
-    let mut error: *mut GError = null_mut();
-    let succeeded = call(&raw mut error) != 0;
-    if error.is_null() {
-        let unknown = || Failure { code: None, message: "libostree failed, and does not say why".into() };
-        return if succeeded { Ok(()) } else { Err(unknown()) };
+    match libglib::checked(functions.g_error_free, call) {
+        Ok(0) => Err(Failure { code: None, message: "libostree failed, and does not say why".into() }),
+        Ok(_) => Ok(()),
+        Err(libglib::Failure { domain, code, message }) => {
+            // SAFETY: The call has no arguments.
+            let is_io = domain == unsafe { (functions.g_io_error_quark)() };
+            Err(Failure { code: is_io.then_some(code), message })
+        }
     }
-    // SAFETY: A call that sets an error gives it to the caller, with a text; it is read, and then freed once.
-    unsafe {
-        let is_io = (*error).domain == (functions.g_io_error_quark)();
-        let failure = Failure { code: is_io.then_some((*error).code), message: text((*error).message) };
-        (functions.g_error_free)(error);
-        Err(failure)
-    }
-}
-
-/// Copies a text; NULL is empty.
-///
-/// # Safety
-/// `pointer` is NULL or points to a NUL-terminated text.
-unsafe fn text(pointer: Text) -> String {
-    if pointer.is_null() {
-        return String::new();
-    }
-    // SAFETY: By the contract.
-    unsafe { CStr::from_ptr(pointer) }.to_string_lossy().into_owned()
 }
 
 /// A `GCancellable`.

@@ -95,7 +95,7 @@ fn version(repo: &Repo, deployment: &DeploymentStatus) -> Option<String> {
     let commit = ObjectName::new(Checksum::from_hex(deployment.checksum.as_bytes())?, ObjectType::Commit);
     let mut buffer = Vec::new();
     repo.read_metadata(commit, &mut buffer).ok().filter(|found| *found)?;
-    variant::version(&buffer)
+    variant::version(&buffer).ok().flatten()
 }
 
 fn lock_state(path: &Path) -> Result<LockState> {
