@@ -207,6 +207,7 @@ pub(crate) fn prune_within(
             behind: &behind,
             durable: false,
             cached: Vec::new(),
+            summaries: leftovers::Summaries::default(),
             report: PruneReport { dry_run, by_plan: plan.is_some(), ..PruneReport::default() },
         };
         let result = contain_panic(|| {
@@ -309,6 +310,8 @@ struct Run<'a> {
     durable: bool,
     /// Commits that were not live, and of which flatpak keeps something.
     cached: Vec<Checksum>,
+    /// Cached summaries to remove.
+    summaries: leftovers::Summaries,
     report: PruneReport,
 }
 
@@ -355,9 +358,14 @@ impl Run<'_> {
         caches::remove_orphans(&mut self.cached, self.context, self.mark.live(), &mut self.report, None)?;
         let mut deltas = leftovers::Deltas::list(self.context, &mut self.report)?;
         deltas.run(self.context, self.mark.live(), &mut self.report, None)?;
-        leftovers::prune_summaries(self.context, &mut self.report)?;
+        leftovers::Summaries::list(self.context, &mut self.report)?.run(
+            self.context,
+            &mut self.report,
+            None,
+        )?;
         let mut marks = commits::Sweep::new(Vec::new());
-        marks.remove_partial_marks(self.context, self.mark.partial())?;
+        marks.gather_marks(self.context.repo, self.mark.partial())?;
+        marks.remove_partial_marks(self.context, None)?;
         self.report.merge(marks.report);
         if self.leftovers {
             let mut uncollected = uncollected::Sweep::list(self.context.repo, control)?;
@@ -395,7 +403,7 @@ impl Run<'_> {
     fn sweep_in_slices(&mut self, stage: &mut Stage, waiters: &mut Waiters) -> Result<Outcome> {
         while !matches!(stage, Stage::Done) {
             self.rest()?;
-            self.mark.look_ahead()?;
+            self.mark.look_ahead(self.surroundings)?;
             self.prepare(stage)?;
             waiters.give_way(self.context.control)?;
             match self.slice(stage)? {
@@ -413,7 +421,16 @@ impl Run<'_> {
         let context = self.context;
         loop {
             match stage {
+                Stage::Commits(sweep @ None) => {
+                    *sweep = Some(commits::Sweep::new(self.mark.garbage_commits()));
+                }
                 Stage::Barrier(_) => self.pass_barrier()?,
+                Stage::Marks(sweep) if !sweep.has_gathered_marks() => {
+                    sweep.gather_marks(context.repo, self.mark.partial())?;
+                    self.mark.keep(&sweep.stuck);
+                    // Nothing else is counted before what is live was confirmed once.
+                    return Ok(());
+                }
                 Stage::Trees(pass) | Stage::Files(pass) => {
                     pass.gather(context, self.mark.live())?;
                     if pass.has_gathered() {
@@ -422,6 +439,7 @@ impl Run<'_> {
                 }
                 Stage::Deltas(deltas @ None) => {
                     *deltas = Some(leftovers::Deltas::list(context, &mut self.report)?);
+                    self.summaries = leftovers::Summaries::list(context, &mut self.report)?;
                 }
                 Stage::Uncollected(uncollected @ None) => {
                     *uncollected = Some(uncollected::Sweep::list(context.repo, context.control)?);
@@ -438,17 +456,11 @@ impl Run<'_> {
     /// Whether there is something to be done without a lock before the next slice.
     fn needs_preparation(&self, stage: &Stage) -> bool {
         match stage {
-            Stage::Barrier(_) | Stage::Deltas(None) | Stage::Uncollected(None) => true,
+            Stage::Commits(None) | Stage::Barrier(_) | Stage::Deltas(None) | Stage::Uncollected(None) => true,
+            Stage::Marks(sweep) => !sweep.has_gathered_marks(),
             Stage::Trees(pass) | Stage::Files(pass) => !pass.has_gathered() && !self.context.is_exhausted(),
             _ => false,
         }
-    }
-
-    /// Whether a commit that is gone may still be marked as partial.
-    fn has_marks_without_commit(&self) -> bool {
-        let object = |commit: &Checksum| ObjectName::new(*commit, ObjectType::Commit);
-        let repo = self.context.repo;
-        self.mark.partial().iter().any(|commit| !matches!(repo.has(object(commit)), Ok(true)))
     }
 
     /// Has all deleted commits gone for good, before anything that they reached is deleted. They may be another run's:
@@ -518,17 +530,13 @@ impl Run<'_> {
     fn step(&mut self, stage: &mut Stage, deadline: Instant, touched: &mut Vec<u8>) -> Result<()> {
         let context = self.context;
         match stage {
-            Stage::Commits(sweep) => {
-                let sweep = sweep.get_or_insert_with(|| commits::Sweep::new(self.mark.garbage_commits()));
+            Stage::Commits(Some(sweep)) => {
                 let before = sweep.removed().len();
                 let result = sweep.run(context, self.mark.live(), deadline);
                 self.mark.forget(&sweep.removed()[before..]);
                 touched.extend(result?);
             }
-            Stage::Marks(sweep) => {
-                sweep.remove_partial_marks(context, self.mark.partial())?;
-                self.mark.keep(&sweep.stuck);
-            }
+            Stage::Marks(sweep) => sweep.remove_partial_marks(context, Some(deadline))?,
             Stage::Trees(pass) | Stage::Files(pass) => {
                 touched.extend(pass.run(context, self.mark.live(), deadline)?);
             }
@@ -538,15 +546,12 @@ impl Run<'_> {
                 deltas.run(context, live, &mut self.report, later)?;
                 caches::remove_orphans(&mut self.cached, context, live, &mut self.report, later)?;
             }
-            Stage::Summaries => {
-                leftovers::prune_summaries(context, &mut self.report)?;
-                *stage = if self.leftovers { Stage::Uncollected(None) } else { Stage::Done };
-            }
+            Stage::Summaries => self.summaries.run(context, &mut self.report, Some(deadline))?,
             Stage::Uncollected(uncollected) => {
                 let Some(uncollected) = uncollected else { return Ok(()) };
                 uncollected.run(context, &mut self.report, Some(deadline))?;
             }
-            Stage::Barrier(_) | Stage::Done => {}
+            Stage::Commits(None) | Stage::Barrier(_) | Stage::Done => {}
         }
         self.advance(stage);
         Ok(())
@@ -557,13 +562,14 @@ impl Run<'_> {
         let control = self.context.control;
         *stage = match std::mem::replace(stage, Stage::Done) {
             Stage::Commits(Some(sweep)) if sweep.is_done() => {
-                if sweep.removed().is_empty() && !self.has_marks_without_commit() {
+                if sweep.removed().is_empty() && self.mark.partial().is_empty() {
                     Stage::Marks(sweep)
                 } else {
                     Stage::Barrier(sweep)
                 }
             }
             Stage::Barrier(sweep) => Stage::Marks(sweep),
+            Stage::Marks(sweep) if !sweep.is_done_with_marks() => Stage::Marks(sweep),
             Stage::Marks(sweep) if self.commit_only || self.context.is_exhausted() => {
                 if let Some(reason) = self.context.exhausted() {
                     // There may be garbage commits left, which need what they reach.
@@ -595,6 +601,13 @@ impl Run<'_> {
                 Stage::Deltas(None)
             }
             Stage::Deltas(Some(deltas)) if deltas.is_done() && self.cached.is_empty() => Stage::Summaries,
+            Stage::Summaries if self.summaries.is_done() => {
+                if self.leftovers {
+                    Stage::Uncollected(None)
+                } else {
+                    Stage::Done
+                }
+            }
             Stage::Uncollected(Some(uncollected)) if uncollected.is_done() => Stage::Done,
             unfinished => unfinished,
         };

@@ -2,29 +2,24 @@
 //!
 //! A writer may add a commit whenever we don't hold the exclusive lock, and it may reuse objects that were garbage
 //! before. Listing all object directories each time we take the lock again would take as long as the repository is
-//! big, so a directory is listed again only if its timestamps say that it changed, or can't say that it did not:
+//! big, so a directory is listed again only if its [stamp](super::stamps) says that it changed, or can't say that it
+//! did not.
 //!
-//! * The kernel stamps a change with a clock that ticks every few milliseconds. A stamp is *settled* once that clock
-//!   has moved past it: any later change then gets a later stamp, and is seen. A listing is trusted only if the
-//!   directory's stamp was settled before the listing began.
-//! * Our own deletions change stamps too. Before the exclusive lock is released, [`Census::settle`] waits for the
-//!   next tick, at most a few milliseconds, and records the new stamps. They are settled then, and everybody else's
-//!   later changes differ from them. This is the one wait under a lock: without the lock others' changes could share
-//!   the stamp. A slice ends a [tick](Clock::tick) earlier for it.
-//! * Where stamps have no fraction of a second, or the file system's clock is not ours (network, FUSE and others not
-//!   known to be local), or somebody set the clock, nothing is trusted and all is listed.
+//! Our own deletions change stamps too. Before the exclusive lock is released, [`Census::settle`] waits for the next
+//! tick, at most a few milliseconds, and records the new stamps. They are settled then, and everybody else's later
+//! changes differ from them. This is the one wait under a lock: without the lock others' changes could share the stamp.
+//! A slice ends a [tick](Clock::tick) earlier for it.
 
 use std::collections::HashSet;
 use std::ops::ControlFlow;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use rustix::fs::StatFs;
-use rustix::time::{clock_getres, clock_gettime, ClockId, Timespec};
 use serde::{Deserialize, Serialize};
 
+use super::stamps::{Clock, Known, Stamp};
 use crate::control::Control;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::pace::Pace;
 use crate::repo::boot;
 use crate::repo::listing::in_chunks;
@@ -38,38 +33,9 @@ pub(crate) const DIRECTORIES: usize = 256;
 /// After so many entries of a directory the clock is looked at.
 const BETWEEN_LOOKS: u32 = 512;
 
-/// A directory's times of change.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-struct Stamp {
-    mtime: (i64, i64),
-    ctime: (i64, i64),
-}
-
-impl Stamp {
-    /// None where there is no such directory: that, too, is a state which can change.
-    fn of(repo: &Repo, number: u8) -> Result<Option<Self>> {
-        Ok(repo.look_at_object_directory(number)?.map(|stat| Self {
-            mtime: (stat.st_mtime, i64::try_from(stat.st_mtime_nsec).unwrap_or(0)),
-            ctime: (stat.st_ctime, i64::try_from(stat.st_ctime_nsec).unwrap_or(0)),
-        }))
-    }
-
-    fn newest(&self) -> (i64, i64) {
-        self.mtime.max(self.ctime)
-    }
-
-    fn has_fraction(&self) -> bool {
-        self.mtime.1 != 0 || self.ctime.1 != 0
-    }
-}
-
-/// What is known of one object directory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-enum Known {
-    /// Its listing holds as long as its stamp is this.
-    AsOf(Option<Stamp>),
-    /// It has to be listed again.
-    Nothing,
+/// An object directory's stamp. None where there is no such directory: that, too, is a state which can change.
+fn stamp(repo: &Repo, number: u8) -> Result<Option<Stamp>> {
+    Ok(repo.look_at_object_directory(number)?.map(|stat| Stamp::of(&stat)))
 }
 
 /// The commits in a repository, kept up to date.
@@ -112,7 +78,7 @@ impl Census {
         Record {
             directories: self.directories.clone(),
             boot_id: boot_id(),
-            offset_ns: self.clock.offset,
+            offset_ns: self.clock.offset(),
             time: Clock::coarse(),
         }
     }
@@ -124,7 +90,7 @@ impl Census {
     pub fn resume(repo: &Repo, record: &Record, commits: HashSet<Checksum>) -> Result<Self> {
         let clock = Clock::new(repo)?;
         let is_good = if !record.boot_id.is_empty() && record.boot_id == boot_id() {
-            clock.offset.abs_diff(record.offset_ns) <= Clock::TOLERANCE_NS
+            clock.has_offset(record.offset_ns)
         } else {
             record.time <= Clock::coarse()
         };
@@ -167,8 +133,8 @@ impl Census {
         self.commits.remove(commit);
     }
 
-    /// Lists again what may have changed, until `deadline`. Without one no lock is held, and changes of this very tick
-    /// of the clock are waited for, so that the next update need not list them again.
+    /// Lists again what may have changed, until `deadline`. Where there is none, and no lock is held, changes of this very
+    /// tick of the clock are waited for, so that the next update need not list them again.
     pub fn update(
         &mut self,
         repo: &Repo,
@@ -177,7 +143,8 @@ impl Census {
         deadline: Option<Instant>,
     ) -> Result<Found> {
         let mut stale = self.find_stale(repo)?;
-        if deadline.is_none() && self.clock.local && stale.iter().any(|(_, seen)| *seen == Known::Nothing) {
+        let has_time = deadline.is_none() && !control.has_lock();
+        if has_time && self.clock.is_local() && stale.iter().any(|(_, seen)| *seen == Known::Nothing) {
             control.sleep(Clock::tick())?;
             stale = self.find_stale(repo)?;
         }
@@ -199,7 +166,10 @@ impl Census {
                 if directories.contains(number) { *seen } else { Known::Nothing };
         }
         // What is no longer there was deleted by somebody else, and is new should it come back.
-        self.commits.retain(|commit| !directories.contains(&commit.directory()) || found.contains(commit));
+        if !directories.is_empty() {
+            self.commits
+                .retain(|commit| !directories.contains(&commit.directory()) || found.contains(commit));
+        }
         let commits = found.into_iter().filter(|commit| self.commits.insert(*commit)).collect();
         let is_complete = directories.len() == stale.len();
         Ok(Found { commits, directories: stale.into_iter().map(|(number, _)| number).collect(), is_complete })
@@ -215,10 +185,9 @@ impl Census {
         let now = Clock::coarse();
         let mut stale = Vec::new();
         for (number, known) in (0..=u8::MAX).zip(&self.directories) {
-            let stamp = Stamp::of(repo, number)?;
+            let stamp = stamp(repo, number)?;
             if *known != Known::AsOf(stamp) {
-                let is_good = trusted && is_settled(stamp, now);
-                stale.push((number, if is_good { Known::AsOf(stamp) } else { Known::Nothing }));
+                stale.push((number, if trusted { Known::at(stamp, now) } else { Known::Nothing }));
             }
         }
         Ok(stale)
@@ -231,7 +200,7 @@ impl Census {
             if self.directories[usize::from(number)] == Known::Nothing {
                 continue;
             }
-            let stamp = Stamp::of(repo, number)?;
+            let stamp = stamp(repo, number)?;
             self.directories[usize::from(number)] =
                 if self.clock.wait_past(stamp) { Known::AsOf(stamp) } else { Known::Nothing };
         }
@@ -272,104 +241,9 @@ fn list_commits(
     Ok(listed.is_continue().then_some(commits))
 }
 
-/// Whether any change after `now` gets a stamp that differs from `stamp`.
-fn is_settled(stamp: Option<Stamp>, now: (i64, i64)) -> bool {
-    stamp.is_none_or(|stamp| stamp.has_fraction() && stamp.newest() < now)
-}
-
-/// The clock that stamps come from, as far as it can be trusted.
-#[derive(Debug)]
-struct Clock {
-    local: bool,
-    /// Real time minus time since boot, in nanoseconds: changes only when somebody sets the clock, or in a suspend.
-    offset: i64,
-}
-
-impl Clock {
-    /// More than two readings of a clock in a row differ by, less than anybody sets a clock by on purpose.
-    const TOLERANCE_NS: u64 = 1_000_000;
-    /// How often the clocks are read at most, until nothing came in between.
-    const READINGS: u32 = 100;
-    /// Ticks come every 1 to 10 ms; what takes longer is not a tick.
-    const PATIENCE: Duration = Duration::from_millis(20);
-
-    fn new(repo: &Repo) -> Result<Self> {
-        let mut local = true;
-        for root in repo.roots() {
-            let statfs = rustix::fs::fstatfs(root).map_err(|error| Error::io(repo.path(), error))?;
-            local &= is_local(&statfs);
-        }
-        Ok(Self { local, offset: Self::current_offset() })
-    }
-
-    fn is_trustworthy(&mut self) -> bool {
-        let offset = Self::current_offset();
-        let was_set = offset.abs_diff(self.offset) > Self::TOLERANCE_NS;
-        self.offset = offset;
-        self.local && !was_set
-    }
-
-    /// How long a change can share its stamp with another.
-    fn tick() -> Duration {
-        let Timespec { tv_sec, tv_nsec } = clock_getres(ClockId::RealtimeCoarse);
-        Duration::new(tv_sec.unsigned_abs(), u32::try_from(tv_nsec).unwrap_or(0)).min(Self::PATIENCE)
-    }
-
-    /// Waits until the clock has moved past `stamp`; false if it does not within a tick.
-    fn wait_past(&self, stamp: Option<Stamp>) -> bool {
-        let start = std::time::Instant::now();
-        while self.local && start.elapsed() < Self::PATIENCE {
-            if is_settled(stamp, Self::coarse()) {
-                return true;
-            }
-            std::thread::sleep(Duration::from_micros(500));
-        }
-        false
-    }
-
-    /// The time that a change made now would be stamped with.
-    fn coarse() -> (i64, i64) {
-        let Timespec { tv_sec, tv_nsec } = clock_gettime(ClockId::RealtimeCoarse);
-        (tv_sec, tv_nsec)
-    }
-
-    /// Real time minus time since boot. The real time is read between two readings of the other clock: whoever is
-    /// preempted in between reads again, or he would take that for a clock that was set.
-    fn current_offset() -> i64 {
-        Self::offset_by(|id| {
-            let Timespec { tv_sec, tv_nsec } = clock_gettime(id);
-            tv_sec.saturating_mul(1_000_000_000).saturating_add(tv_nsec)
-        })
-    }
-
-    fn offset_by(mut nanoseconds: impl FnMut(ClockId) -> i64) -> i64 {
-        let mut best = (u64::MAX, 0);
-        for _ in 0..Self::READINGS {
-            let before = nanoseconds(ClockId::Monotonic);
-            let real = nanoseconds(ClockId::Realtime);
-            let after = nanoseconds(ClockId::Monotonic);
-            let took = after.abs_diff(before);
-            if took < best.0 {
-                best = (took, real - before);
-            }
-            if took < Self::TOLERANCE_NS / 10 {
-                break;
-            }
-        }
-        best.1
-    }
-}
-
 /// Tells this boot from others; empty where it can't be told.
 fn boot_id() -> String {
     boot::boot_id().unwrap_or_default()
-}
-
-/// Whether it is a file system that stamps with this kernel's clock, in nanoseconds.
-fn is_local(statfs: &StatFs) -> bool {
-    /// ext2 to ext4, xfs, btrfs, tmpfs, f2fs and bcachefs; from linux/magic.h and the file systems' sources.
-    const LOCAL: [u64; 6] = [0xEF53, 0x5846_5342, 0x9123_683E, 0x0102_1994, 0xF2F5_2010, 0xCA45_1A4E];
-    u64::try_from(statfs.f_type).is_ok_and(|magic| LOCAL.contains(&magic))
 }
 
 #[cfg(test)]

@@ -31,7 +31,7 @@ pub(crate) fn confirm_shared(
         match confirmation? {
             Confirmation::Confirmed => return Ok(true),
             Confirmation::Outdated => return Ok(false),
-            Confirmation::MoreToRead => mark.look_ahead()?,
+            Confirmation::MoreToRead => mark.look_ahead(sources)?,
             Confirmation::Missing(object) if retries == RETRIES => return Err(missing(object)),
             Confirmation::Missing(_) => {
                 retries += 1;

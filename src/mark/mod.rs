@@ -1,6 +1,6 @@
 //! Finding out what is live, and keeping that up to date while others write.
 //!
-//! [`census`] knows which commits there are and notices new ones, [`roots`] follows refs and history to the commits
+//! [`census`] knows which commits there are and notices new ones, [`names`] knows the refs, [`roots`] follows refs and history to the commits
 //! to keep, [`crawl`] reads their dirtrees, and [`live_set`] is the outcome. It only ever grows: what was live once
 //! in a run stays for that run.
 //!
@@ -13,11 +13,14 @@ pub(crate) mod confirm;
 pub(crate) mod crawl;
 pub mod keep;
 pub mod live_set;
+mod names;
+mod partial;
 pub mod pattern;
 pub mod retention;
 pub mod roots;
 pub mod rules;
 mod source;
+mod stamps;
 #[cfg(test)]
 mod tests;
 mod xattrs;
@@ -30,6 +33,8 @@ use self::census::{Census, Found, Record};
 use self::crawl::{crawl, read_all, Unread};
 use self::keep::Keep;
 use self::live_set::LiveSet;
+use self::names::{Change, Names};
+use self::partial::Marks;
 use self::retention::Retention;
 use self::roots::{Following, History, Root, Start};
 pub(crate) use self::source::{Alone, RootSource};
@@ -39,9 +44,12 @@ use crate::fault;
 use crate::plan::{Header, Plan};
 use crate::repo::mode::Mode;
 use crate::repo::object::{Checksum, ObjectName, ObjectType};
-use crate::repo::refs::{self, Ref};
+use crate::repo::refs::Ref;
 use crate::repo::Repo;
 use crate::workers::Crew;
+
+/// So many names are gone through under a lock if one of them has changed; more are not.
+const FEW: usize = 1000;
 
 /// What came of [`Mark::confirm`].
 #[derive(Debug)]
@@ -68,12 +76,20 @@ pub(crate) struct Mark<'a> {
     census: Option<Census>,
     /// Commits marked as partial when last looked at.
     partial: HashSet<Checksum>,
+    /// How it is found out whether these are still the same.
+    marks: Option<Marks>,
     /// Live objects of whole commits that were not read.
     whole: Unread,
     /// Live objects of partial commits that were not read. That they are missing is no error.
     incomplete: Unread,
+    /// The refs when last looked at.
+    names: Option<Names>,
+    /// The commits that sources named when last asked.
+    source_roots: Vec<Start>,
     /// The commits that refs, options and sources named when last looked at.
     named: Vec<Start>,
+    /// Whether all of these were followed.
+    has_followed_named: bool,
     /// Commits that appeared and were not followed yet.
     appeared: Vec<Checksum>,
     /// Whether following what is named is still to be finished.
@@ -109,9 +125,13 @@ impl<'a> Mark<'a> {
             history: History::default(),
             census: None,
             partial: HashSet::new(),
+            marks: None,
             whole: Unread::default(),
             incomplete: Unread::default(),
+            names: None,
+            source_roots: Vec::new(),
             named: Vec::new(),
+            has_followed_named: false,
             appeared: Vec::new(),
             is_behind: false,
             stuck: Vec::new(),
@@ -249,14 +269,14 @@ impl<'a> Mark<'a> {
 
     /// Reads what appeared since the last look, and what there was no time for, so that little is left to be done under
     /// a lock. Needs none.
-    pub fn look_ahead(&mut self) -> Result<()> {
+    pub fn look_ahead(&mut self, sources: &dyn RootSource) -> Result<()> {
         if fault::is_blind() {
             return Ok(());
         }
         let changed = self.list_changed(None)?.directories;
-        let partial = self.repo.partial_commits()?;
-        self.note_partial(partial);
-        self.follow_all(UNLOCKED)?;
+        self.note_partial()?;
+        let change = self.read_names(UNLOCKED)?;
+        self.follow_all(change, sources, UNLOCKED)?;
         self.keep_stuck()?;
         self.read_again(&changed, UNLOCKED)?;
         self.mark_attributes()
@@ -318,13 +338,19 @@ impl<'a> Mark<'a> {
     }
 
     /// Takes note of the commits that are marked as partial now.
-    fn note_partial(&mut self, partial: HashSet<Checksum>) {
+    fn note_partial(&mut self) -> Result<()> {
+        let marks = match &mut self.marks {
+            Some(marks) => marks,
+            none => none.insert(Marks::new(self.repo)?),
+        };
+        let Some(partial) = marks.update(self.repo)? else { return Ok(()) };
         let is_live = |commit: &&Checksum| self.live.contains(ObjectName::new(**commit, ObjectType::Commit));
         self.has_changed |= partial.difference(&self.partial).any(|commit| is_live(&commit));
         let was_completed = self.partial.difference(&partial).any(|commit| is_live(&commit));
         self.was_completed |= was_completed;
         self.lacks_attributes |= was_completed;
         self.partial = partial;
+        Ok(())
     }
 
     /// Fails if a commit that the running system stands on is about to be deleted: roots must have been overlooked, or
@@ -385,23 +411,46 @@ impl<'a> Mark<'a> {
     /// Marks what refs, options and `sources` name, commits that appeared, and all that these reach.
     fn visit(&mut self, sources: &mut dyn RootSource, look: Look) -> Result<()> {
         // Marks before commits: a commit whose mark was removed in between is only taken to be partial still.
-        let partial = self.repo.partial_commits()?;
-        self.note_partial(partial);
-        let named = self.named_starts(sources)?;
-        let before = std::mem::replace(&mut self.named, named);
-        let now: HashSet<_> = self.named.iter().map(|start| (&start.required_by, start.commit)).collect();
-        self.has_changed |= !before.iter().all(|start| now.contains(&(&start.required_by, start.commit)));
-        self.follow_all(look)
+        self.note_partial()?;
+        let change = self.read_names(look)?;
+        let roots = sources.roots()?;
+        self.has_followed_named &= roots == self.source_roots;
+        self.source_roots = roots;
+        self.follow_all(change, sources, look)
     }
 
     /// Marks what is named, commits that appeared, and all that these reach.
-    fn follow_all(&mut self, look: Look) -> Result<()> {
-        let starts = [self.named.clone(), self.other_starts()].concat();
+    fn follow_all(&mut self, change: Change, sources: &dyn RootSource, look: Look) -> Result<()> {
+        let are_many = self.named.len() > FEW && look.deadline.is_some();
+        if change == Change::Unread || change == Change::Some && are_many {
+            self.is_behind = true;
+            return Ok(());
+        }
+        let mut starts = Vec::new();
+        if !self.has_followed_named {
+            self.find_named(sources)?;
+            starts.clone_from(&self.named);
+        }
+        starts.append(&mut self.other_starts());
         self.is_behind = !self.follow(&starts, self.retention.deleted, look)?;
         if !self.is_behind {
             self.appeared.clear();
+            // One that was not there has to be there under a lock, and one that is ignored may come back.
+            self.has_followed_named =
+                self.dangling.is_empty() && self.named.iter().all(|start| self.history.has(start.commit));
         }
         Ok(())
+    }
+
+    /// Reads the refs that may have changed.
+    fn read_names(&mut self, look: Look) -> Result<Change> {
+        let names = match &mut self.names {
+            Some(names) => names,
+            none => none.insert(Names::new(self.repo)?),
+        };
+        let change = names.update(self.repo, self.control, look.deadline)?;
+        self.has_followed_named &= change == Change::None;
+        Ok(change)
     }
 
     /// Where history is to be followed from for commits that nobody named.
@@ -412,10 +461,19 @@ impl<'a> Mark<'a> {
         appeared.chain(back).chain(self.plan.iter().flat_map(|plan| plan.partial().as_starts())).collect()
     }
 
+    /// Finds out what refs, options and sources name.
+    fn find_named(&mut self, sources: &dyn RootSource) -> Result<()> {
+        let named = self.named_starts(sources)?;
+        let before = std::mem::replace(&mut self.named, named);
+        let now: HashSet<_> = self.named.iter().map(|start| (&start.required_by, start.commit)).collect();
+        self.has_changed |= !before.iter().all(|start| now.contains(&(&start.required_by, start.commit)));
+        Ok(())
+    }
+
     /// Where history is to be followed from for what refs, options and sources name.
-    fn named_starts(&mut self, sources: &mut dyn RootSource) -> Result<Vec<Start>> {
+    fn named_starts(&mut self, sources: &dyn RootSource) -> Result<Vec<Start>> {
         let retention = self.retention;
-        let refs = refs::list(self.repo, self.control)?;
+        let refs: Vec<Ref> = self.names.iter().flat_map(Names::refs).cloned().collect();
         if self.history.is_empty() {
             self.warnings = retention.check_names(&refs)?;
         }
@@ -442,7 +500,7 @@ impl<'a> Mark<'a> {
             keep: Keep::ALONE,
             required_by: Some("commit to protect".into()),
         }));
-        starts.extend(sources.roots()?);
+        starts.extend(self.source_roots.iter().cloned());
         Ok(starts)
     }
 
@@ -468,6 +526,9 @@ impl<'a> Mark<'a> {
     /// Marks the commits that `starts` lead to, and all that these reach; false if there was no time for all commits.
     fn follow(&mut self, starts: &[Start], ignored: Option<Checksum>, look: Look) -> Result<bool> {
         let Self { repo, control, live, history, plan, partial, .. } = self;
+        if starts.is_empty() {
+            return Ok(true);
+        }
         let Look { is_locked, deadline } = look;
         let following = Following { ignored, partial, is_locked, deadline };
         let (mut roots, is_complete) = history.follow(repo, starts, following, live, control)?;

@@ -20,7 +20,7 @@ use crate::repo::refs::ways_out;
 use crate::repo::{variant, Repo};
 
 /// Where a walk along history begins.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Start {
     /// The commit.
     pub commit: Checksum,

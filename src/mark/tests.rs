@@ -42,7 +42,7 @@ fn a_commit_that_can_not_be_deleted_keeps_all_that_it_reaches() {
             mark.look_first(&mut Alone).unwrap();
             assert!(!garbage_of(&mark, &files).is_empty(), "{mode}");
             mark.keep(&[commit]);
-            mark.look_ahead().unwrap();
+            mark.look_ahead(&Alone).unwrap();
             assert_eq!(garbage_of(&mark, &files), [], "{mode}");
         });
     }
@@ -204,7 +204,7 @@ fn a_history_goes_on_when_a_commit_that_was_missing_is_back() {
         Damage::Missing.during(&files, ObjectName::new(missing, ObjectType::Commit), || {
             mark.look_first(&mut keeper).unwrap();
         });
-        mark.look_ahead().unwrap();
+        mark.look_ahead(&keeper).unwrap();
         assert!(matches!(mark.confirm(&mut keeper, None), Ok(Confirmation::Confirmed)));
         assert_eq!(garbage_of(&mark, &files), []);
     });

@@ -10,7 +10,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{fstat, statat, AtFlags, FileType};
+use rustix::fs::{fstat, statat, AtFlags, FileType, Stat};
 use rustix::io::Errno;
 
 use super::directory::Directory;
@@ -63,21 +63,12 @@ pub(crate) fn ways_out(path: &Path) -> String {
 
 /// Lists all refs of `repo`. Those of a parent protect nothing here.
 pub fn list(repo: &Repo, control: &Control) -> Result<Vec<Ref>> {
-    let mut found = Vec::new();
-    for (kind, required) in [("heads", true), ("remotes", true), ("mirrors", false)] {
-        let path = Path::new("refs").join(kind);
-        let Some(directory) = repo.part(&path)? else {
-            // `ostree init` makes no refs/mirrors; without the others this is half a repository.
-            if required {
-                return Err(Error::io(repo.path().join(path), Errno::NOENT));
-            }
-            continue;
-        };
-        // An alias leads to any ref, or to one on the same disk.
-        let base = if repo.is_linked(&path) { path.clone() } else { PathBuf::from("refs") };
-        let aliases = repo.part(&base)?.ok_or_else(|| Error::io(repo.path().join(&base), Errno::NOENT))?;
-        let mut refs = Refs { repo, control, base: &base, aliases: &aliases, found: &mut found };
-        refs.list(&directory, &path)?;
+    let kinds = Kinds::open(repo, control)?;
+    let (mut found, mut left) = (Vec::new(), kinds.paths());
+    while let Some(path) = left.pop() {
+        let Some(mut listed) = kinds.list(&path)? else { continue };
+        found.append(&mut listed.refs);
+        left.append(&mut listed.below);
     }
     Ok(found)
 }
@@ -97,23 +88,90 @@ pub(crate) fn delete(repo: &Repo, reference: &Ref) -> std::io::Result<()> {
     }
 }
 
-/// Refs while they are collected.
-struct Refs<'a> {
-    repo: &'a Repo,
-    control: &'a Control,
-    /// The directory that aliases may lead to.
-    base: &'a Path,
-    aliases: &'a Directory,
-    found: &'a mut Vec<Ref>,
+/// What is in one directory of refs.
+pub(crate) struct Listed {
+    /// The refs in it.
+    pub refs: Vec<Ref>,
+    /// The directories in it, relative to the repository.
+    pub below: Vec<PathBuf>,
 }
 
-impl Refs<'_> {
-    fn list(&mut self, directory: &Directory, path: &Path) -> Result<()> {
+/// The directories that hold the refs of each kind, opened.
+pub(crate) struct Kinds<'a> {
+    repo: &'a Repo,
+    control: &'a Control,
+    opened: Vec<Kind>,
+}
+
+/// The refs of one kind.
+struct Kind {
+    /// Relative to the repository.
+    path: PathBuf,
+    directory: Directory,
+    /// Where aliases may lead to, relative to the repository.
+    base: PathBuf,
+    aliases: Directory,
+}
+
+impl<'a> Kinds<'a> {
+    /// Opens those that there are.
+    pub fn open(repo: &'a Repo, control: &'a Control) -> Result<Self> {
+        let mut opened = Vec::new();
+        for (kind, required) in [("heads", true), ("remotes", true), ("mirrors", false)] {
+            let path = Path::new("refs").join(kind);
+            let Some(directory) = repo.part(&path)? else {
+                // `ostree init` makes no refs/mirrors; without the others this is half a repository.
+                if required {
+                    return Err(Error::io(repo.path().join(path), Errno::NOENT));
+                }
+                continue;
+            };
+            // An alias leads to any ref, or to one on the same disk.
+            let base = if repo.is_linked(&path) { path.clone() } else { PathBuf::from("refs") };
+            let aliases =
+                repo.part(&base)?.ok_or_else(|| Error::io(repo.path().join(&base), Errno::NOENT))?;
+            opened.push(Kind { path, directory, base, aliases });
+        }
+        Ok(Self { repo, control, opened })
+    }
+
+    /// Where they are, relative to the repository.
+    pub fn paths(&self) -> Vec<PathBuf> {
+        self.opened.iter().map(|kind| kind.path.clone()).collect()
+    }
+
+    /// Looks at a directory of refs; None where there is no directory.
+    pub fn look_at(&self, path: &Path) -> Result<Option<Stat>> {
+        let Some((kind, below)) = self.find(path) else { return Ok(None) };
+        let looked = if below.as_os_str().is_empty() {
+            fstat(&kind.directory)
+        } else {
+            statat(&kind.directory, below, AtFlags::SYMLINK_NOFOLLOW)
+        };
+        match looked {
+            Ok(stat) => Ok(Some(stat).filter(is_directory)),
+            Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
+            Err(error) => Err(Error::io(self.repo.path().join(path), error)),
+        }
+    }
+
+    /// Lists a directory of refs; None where there is none any more: deleting the last ref in it deletes a directory.
+    pub fn list(&self, path: &Path) -> Result<Option<Listed>> {
         let full_path = self.repo.path().join(path);
         if path.components().count() > MAX_DEPTH {
             return Err(Error::corrupt(path.display(), "it is nested too deeply"));
         }
-        each_entry(directory, &full_path, |entry| {
+        let Some((kind, below)) = self.find(path) else { return Ok(None) };
+        let directory = if below.as_os_str().is_empty() {
+            Directory::held(&kind.directory).map(Some).map_err(Into::into)
+        } else {
+            kind.directory.child(below)
+        };
+        let Some(directory) = directory.map_err(|error| Error::io(&full_path, error))? else {
+            return Ok(None);
+        };
+        let mut listed = Listed { refs: Vec::new(), below: Vec::new() };
+        each_entry(&directory, &full_path, |entry| {
             self.control.check()?;
             let child = path.join(OsStr::from_bytes(entry.name));
             let io = |error: std::io::Error| Error::io(full_path.join(OsStr::from_bytes(entry.name)), error);
@@ -121,45 +179,28 @@ impl Refs<'_> {
             let file = match entry.file_type().map_err(io)? {
                 None => None,
                 Some(FileType::Directory) => {
-                    // Deleting the last ref in it deletes a directory.
-                    return match directory.child(entry.name).map_err(io)? {
-                        Some(below) => self.list(&below, &child),
-                        None => Ok(()),
-                    };
+                    listed.below.push(child);
+                    return Ok(());
                 }
                 Some(FileType::RegularFile) => directory.file(entry.name).transpose(),
                 Some(FileType::Symlink) => {
                     is_alias = true;
-                    self.follow(directory, entry.name, &child)?
+                    kind.follow(&directory, entry.name, &child)?
                 }
                 Some(_) => return Err(Error::corrupt(child.display(), "it is neither a file nor a symlink")),
             };
             if let Some(file) = file {
                 let read = self.read(file, entry.name, &child)?;
-                self.found.extend(read.map(|(target, file)| Ref { path: child, target, is_alias, file }));
+                listed.refs.extend(read.map(|(target, file)| Ref { path: child, target, is_alias, file }));
             }
             Ok(())
-        })
+        })?;
+        Ok(Some(listed))
     }
 
-    /// Opens the ref that an alias leads to, among the repository's own; None if the alias was deleted meanwhile.
-    fn follow(
-        &self,
-        directory: &Directory,
-        name: &[u8],
-        path: &Path,
-    ) -> Result<Option<std::io::Result<OwnedFd>>> {
-        let corrupt = |reason| Err(Error::corrupt(path.display(), reason));
-        let below = path.strip_prefix(self.base).unwrap_or(path);
-        match self.aliases.file_within(below) {
-            Ok(Err(error)) if error.kind() == std::io::ErrorKind::InvalidData => {
-                corrupt("it is an alias of what is not a regular file")
-            }
-            Ok(file) => Ok(Some(file)),
-            Err(Errno::NOENT) if statat(directory, name, AtFlags::SYMLINK_NOFOLLOW).is_err() => Ok(None),
-            Err(Errno::NOENT) => corrupt("it is an alias of a ref that does not exist"),
-            Err(_) => corrupt("it is a symlink that leads to none of this repository's refs"),
-        }
+    /// The kind that a directory belongs to, and its path below that.
+    fn find<'p>(&self, path: &'p Path) -> Option<(&Kind, &'p Path)> {
+        self.opened.iter().find_map(|kind| Some((kind, path.strip_prefix(&kind.path).ok()?)))
     }
 
     /// Reads one ref; None if it is a file that libostree would not take for a ref and that names no commit.
@@ -185,6 +226,32 @@ impl Refs<'_> {
             Err(error) => Err(Error::io(self.repo.path().join(path), error)),
         }
     }
+}
+
+impl Kind {
+    /// Opens the ref that an alias leads to, among the repository's own; None if the alias was deleted meanwhile.
+    fn follow(
+        &self,
+        directory: &Directory,
+        name: &[u8],
+        path: &Path,
+    ) -> Result<Option<std::io::Result<OwnedFd>>> {
+        let corrupt = |reason| Err(Error::corrupt(path.display(), reason));
+        let below = path.strip_prefix(&self.base).unwrap_or(path);
+        match self.aliases.file_within(below) {
+            Ok(Err(error)) if error.kind() == std::io::ErrorKind::InvalidData => {
+                corrupt("it is an alias of what is not a regular file")
+            }
+            Ok(file) => Ok(Some(file)),
+            Err(Errno::NOENT) if statat(directory, name, AtFlags::SYMLINK_NOFOLLOW).is_err() => Ok(None),
+            Err(Errno::NOENT) => corrupt("it is an alias of a ref that does not exist"),
+            Err(_) => corrupt("it is a symlink that leads to none of this repository's refs"),
+        }
+    }
+}
+
+fn is_directory(stat: &Stat) -> bool {
+    FileType::from_raw_mode(stat.st_mode) == FileType::Directory
 }
 
 /// The commit that a ref's file holds. None if it holds none, and libostree would not take a file of this name, the last

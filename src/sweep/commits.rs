@@ -29,13 +29,16 @@ pub(crate) struct Sweep {
     removed: Vec<Checksum>,
     /// Commits that could not be deleted, or are not those that were planned to go: they are here to stay, and so is all that they reach.
     pub stuck: Vec<Checksum>,
+    /// Commits that are gone and marked as partial, once they are gathered.
+    marks: Option<Vec<Checksum>>,
     pub report: PruneReport,
 }
 
 impl Sweep {
     /// A sweep that considers `candidates`.
     pub fn new(candidates: Vec<Checksum>) -> Self {
-        Self { candidates, removed: Vec::new(), stuck: Vec::new(), report: PruneReport::default() }
+        let (removed, stuck, report) = (Vec::new(), Vec::new(), PruneReport::default());
+        Self { candidates, removed, stuck, marks: None, report }
     }
 
     /// Whether there is more to do.
@@ -143,40 +146,75 @@ impl Sweep {
         self.report.failures.push(Failure { path: PathBuf::from("objects").join(path), error: error.into() });
     }
 
-    /// Removes the partial marks of commits that are gone: those deleted in this run, and among `marked` those that
-    /// an earlier run was interrupted at, which count as leftovers. To be called with the exclusive lock held, but for a
-    /// dry run, which has deleted none.
-    pub fn remove_partial_marks(&mut self, context: Context, marked: &HashSet<Checksum>) -> Result<()> {
+    /// Whether the partial marks to remove are known.
+    pub fn has_gathered_marks(&self) -> bool {
+        self.marks.is_some()
+    }
+
+    /// Whether they are removed.
+    pub fn is_done_with_marks(&self) -> bool {
+        self.marks.as_ref().is_some_and(Vec::is_empty)
+    }
+
+    /// Finds out which of the commits `marked` as partial are gone: those deleted in this run, and those that an earlier
+    /// run was interrupted at. Needs no lock.
+    pub fn gather_marks(&mut self, repo: &Repo, marked: &HashSet<Checksum>) -> Result<()> {
+        let mut gone = Vec::new();
+        for commit in marked {
+            if !repo.has(ObjectName::new(*commit, ObjectType::Commit))? {
+                gone.push(*commit);
+            }
+        }
+        // The next one last.
+        gone.sort_unstable_by(|one, other| other.cmp(one));
+        self.marks = Some(gone);
+        Ok(())
+    }
+
+    /// Removes the partial marks of commits that are gone until `deadline`, one at least; those that this run did not
+    /// delete count as leftovers. To be called with the exclusive lock held, but for a dry run, which has deleted none.
+    pub fn remove_partial_marks(&mut self, context: Context, deadline: Option<Instant>) -> Result<()> {
+        if self.is_done_with_marks() {
+            return Ok(());
+        }
         let repo = context.repo;
         let staging = match Staging::open(repo) {
             Err(Error::Io { source, .. }) if !context.dry_run => {
                 let path = PathBuf::from("tmp");
                 self.report.failures.push(Failure { path, error: source.into() });
+                self.marks = Some(Vec::new());
                 return Ok(());
             }
             other => other?,
         };
-        let Some(state) = repo.part("state")? else { return Ok(()) };
+        let Some(state) = repo.part("state")? else {
+            self.marks = Some(Vec::new());
+            return Ok(());
+        };
         let removed: HashSet<_> = self.removed.iter().collect();
-        for commit in orphaned_marks(repo, &staging, marked)? {
-            let path = Path::new("state").join(partial_mark(&commit));
-            match remove(&state, &*partial_mark(&commit), context, None) {
-                Ok(Removal::Done(_)) if !removed.contains(&commit) => {
-                    self.report.leftovers_pruned += 1;
-                    if let Some(observer) = context.observer {
-                        observer(Gone::Leftover(Item::Mark(path), Reason::Ownerless(commit)));
+        while let Some(commit) = self.marks.as_mut().and_then(Vec::pop) {
+            if is_orphaned(repo, &staging, commit)? {
+                let path = Path::new("state").join(partial_mark(&commit));
+                match remove(&state, &*partial_mark(&commit), context, None) {
+                    Ok(Removal::Done(_)) if !removed.contains(&commit) => {
+                        self.report.leftovers_pruned += 1;
+                        if let Some(observer) = context.observer {
+                            observer(Gone::Leftover(Item::Mark(path), Reason::Ownerless(commit)));
+                        }
                     }
+                    Ok(_) => {}
+                    Err(error) => self.report.failures.push(Failure { path, error: error.into() }),
                 }
-                Ok(_) => {}
-                Err(error) => self.report.failures.push(Failure { path, error: error.into() }),
+            }
+            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                break;
             }
         }
         Ok(())
     }
 }
 
-/// Which of the commits `marked` as partial are neither there nor in a pull's staging directory, so that no pull is
-/// about to complete them.
+/// Which of the commits `marked` as partial are orphaned.
 pub(super) fn orphaned_marks(
     repo: &Repo,
     staging: &Staging,
@@ -184,13 +222,17 @@ pub(super) fn orphaned_marks(
 ) -> Result<Vec<Checksum>> {
     let mut orphaned = Vec::new();
     for commit in marked {
-        let object = ObjectName::new(*commit, ObjectType::Commit);
-        if !staging.has(object) && !repo.has(object)? {
+        if is_orphaned(repo, staging, *commit)? {
             orphaned.push(*commit);
         }
     }
-    orphaned.sort_unstable();
     Ok(orphaned)
+}
+
+/// Whether a commit is neither there nor in a pull's staging directory, so that no pull is about to complete it.
+fn is_orphaned(repo: &Repo, staging: &Staging, commit: Checksum) -> Result<bool> {
+    let object = ObjectName::new(commit, ObjectType::Commit);
+    Ok(!staging.has(object) && !repo.has(object)?)
 }
 
 /// Makes the deletion of commits durable, that of an earlier run, too: one that was killed may have left directories

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
+use std::ops::ControlFlow;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -21,7 +22,7 @@ use crate::mark::live_set::LiveSet;
 use crate::pruned::{Item, Reason};
 use crate::repo::config::remotes_in;
 use crate::repo::directory::{Directory, DIRECTORY};
-use crate::repo::listing::{each_entry, Entry};
+use crate::repo::listing::{each_entry, until, Entry};
 use crate::repo::object::{Checksum, ObjectName, ObjectType};
 use crate::repo::seen::Seen;
 use crate::repo::{delta, read_text};
@@ -29,6 +30,7 @@ use crate::report::{Failure, PruneReport};
 
 const DELTAS: &str = "deltas";
 const INDEXES: &str = "delta-indexes";
+const SUMMARIES: &str = "tmp/cache/summaries";
 
 /// Static deltas, and their indexes, that may lead to a commit which is gone.
 pub(crate) struct Deltas {
@@ -205,14 +207,19 @@ fn remove_candidate(
     let on_disk = Seen::at_itself(&delta).map_or(0, |seen| seen.on_disk());
     unlink(&delta, b"superblock", context)?;
     let mut directories = Vec::new();
-    each_entry(&delta, &path, |entry| match remove(&delta, entry.name, context, None) {
-        Ok(_) => Ok(()),
-        Err(error) if error.raw_os_error() == Some(Errno::ISDIR.raw_os_error()) => {
-            directories.push(path.join(name(entry)));
-            Ok(())
+    let listed = until(&delta, &path, |entry| {
+        match remove(&delta, entry.name, context, None) {
+            Ok(_) => {}
+            Err(error) if error.raw_os_error() == Some(Errno::ISDIR.raw_os_error()) => {
+                directories.push(path.join(name(entry)));
+            }
+            Err(error) => return Err(Error::io(path.join(name(entry)), error)),
         }
-        Err(error) => Err(Error::io(path.join(name(entry)), error)),
+        Ok(if Instant::now() >= deadline { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
     })?;
+    if listed.is_break() {
+        return Ok(false);
+    }
     let stuck = Stuck::default();
     let Context { control, crew, .. } = context;
     for directory in directories {
@@ -230,29 +237,71 @@ fn remove_candidate(
     Ok(true)
 }
 
-/// Removes cached summaries of remotes that are no longer configured; a dry run only tells them.
-pub(crate) fn prune_summaries(context: Context, report: &mut PruneReport) -> Result<()> {
-    let path = Path::new("tmp/cache/summaries");
-    let Some(elsewhere) = remotes_configured_elsewhere() else { return Ok(()) };
-    let here = context.repo.remotes()?;
-    let result = context.repo.part(path).and_then(|summaries| match summaries {
-        Some(summaries) => each_entry(&summaries, &context.repo.path().join(path), |entry| {
-            let remote = entry.name.strip_suffix(b".sig").unwrap_or(entry.name);
-            let is_configured = |known: &BTreeSet<String>| known.iter().any(|name| name.as_bytes() == remote);
-            if is_configured(&here) || is_configured(&elsewhere) {
-                return Ok(());
+/// Cached summaries of remotes that are no longer configured.
+#[derive(Default)]
+pub(crate) struct Summaries {
+    /// Names in their directory, the next one last.
+    orphans: Vec<OsString>,
+}
+
+impl Summaries {
+    /// Lists them. Needs no lock.
+    pub fn list(context: Context, report: &mut PruneReport) -> Result<Self> {
+        let path = Path::new(SUMMARIES);
+        let mut orphans = Vec::new();
+        let Some(elsewhere) = remotes_configured_elsewhere() else { return Ok(Self { orphans }) };
+        let here = context.repo.remotes()?;
+        let result = context.repo.part(path).and_then(|summaries| match summaries {
+            Some(summaries) => each_entry(&summaries, &context.repo.path().join(path), |entry| {
+                if !is_configured(&here, entry.name) && !is_configured(&elsewhere, entry.name) {
+                    orphans.push(name(entry).to_owned());
+                }
+                Ok(())
+            }),
+            None => Ok(()),
+        });
+        note(context, path, report, result)?;
+        Ok(Self { orphans })
+    }
+
+    /// Whether all are removed.
+    pub fn is_done(&self) -> bool {
+        self.orphans.is_empty()
+    }
+
+    /// Removes them until `deadline`; a dry run only tells them. Needs the exclusive lock, but for a dry run.
+    pub fn run(
+        &mut self,
+        context: Context,
+        report: &mut PruneReport,
+        deadline: Option<Instant>,
+    ) -> Result<()> {
+        let here = context.repo.remotes()?;
+        let Some(summaries) = context.repo.part(SUMMARIES)? else {
+            self.orphans.clear();
+            return Ok(());
+        };
+        while let Some(orphan) = self.orphans.pop() {
+            if !is_configured(&here, orphan.as_bytes()) {
+                let path = Path::new(SUMMARIES).join(&orphan);
+                let result = unlink(&summaries, orphan.as_bytes(), context);
+                if note(context, &path, report, result)? {
+                    report.leftovers_pruned += 1;
+                    tell(context, Item::Summary(path), Reason::WithoutRemote);
+                }
             }
-            let path = path.join(name(entry));
-            let result = unlink(&summaries, entry.name, context);
-            if note(context, &path, report, result)? {
-                report.leftovers_pruned += 1;
-                tell(context, Item::Summary(path), Reason::WithoutRemote);
+            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                break;
             }
-            Ok(())
-        }),
-        None => Ok(()),
-    });
-    note(context, path, report, result).map(drop)
+        }
+        Ok(())
+    }
+}
+
+/// Whether a cached summary, or its signature, is of one of these remotes.
+fn is_configured(remotes: &BTreeSet<String>, summary: &[u8]) -> bool {
+    let remote = summary.strip_suffix(b".sig").unwrap_or(summary);
+    remotes.iter().any(|name| name.as_bytes() == remote)
 }
 
 fn tell(context: Context, item: Item, reason: Reason) {

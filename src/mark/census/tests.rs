@@ -1,7 +1,9 @@
 use std::path::PathBuf;
 
 use rustix::fs::AtFlags;
+use rustix::time::{ClockId, Timespec};
 
+use super::super::stamps::is_settled;
 use super::*;
 use crate::repo::object::directory_name;
 use crate::test_repo::{with_crew, TestRepo};
@@ -118,7 +120,7 @@ fn when_the_clock_was_set_or_is_not_ours_all_is_listed() {
     // As if the addition had left no trace.
     let unseen = |census: &mut Census| {
         census.commits.clear();
-        census.directories[7] = Known::AsOf(Stamp::of(&repo, 7).unwrap());
+        census.directories[7] = Known::AsOf(stamp(&repo, 7).unwrap());
     };
     unseen(&mut census);
     assert_eq!(update(&mut census, &repo), []);
