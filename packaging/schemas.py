@@ -93,6 +93,19 @@ class Written(TypedDict):
     written: list[str]
 
 
+class Headline(TypedDict):
+    """The first line of `status`.
+
+    Attributes:
+        state: "nothing-to-do"; "due": a stamp asks for a cleanup; "reclaimable": space can be freed;
+            "running": a cleanup is at work; "blocked": a cleanup would refuse; "unknown": a lock was held.
+        summary: the same in a sentence, with the command to run.
+    """
+
+    state: Literal["nothing-to-do", "due", "reclaimable", "running", "blocked", "unknown"]
+    summary: str
+
+
 class Deployment(TypedDict):
     """A deployment of the sysroot.
 
@@ -334,7 +347,7 @@ OUTPUTS: dict[str, list[tuple[type, ...]]] = {
     "plan": [(PrunePlan, PlanTotals)],
     "apply": [(CleanupReport,), (PruneReport,)],
     "stamp": [(StampPath, StampNote), (StampPath,)],
-    "status": [(Status,), (RepositoryStatus,)],
+    "status": [(Headline, Status), (Headline, RepositoryStatus)],
     "du": [(Place, Usage)],
     "why": [(Place, Explanation, Garbage)],
     "policy": [(Repo, PolicyCheck)],

@@ -104,8 +104,8 @@ fn check_links(path: &Path, links: &Path, stateroot: &str, listing: &Listing) ->
         let checkout = checkout.to_string_lossy();
         match statat(&directory, entry.name, AtFlags::empty()) {
             Ok(_) if !listing.has(stateroot, &checkout) => Err(Error::Refused(format!(
-                "{}: it leads to the checkout {stateroot}/{checkout}, for which there is no boot entry: /boot is \
-                 probably not mounted; mount it, or remove this link if the deployment is to go",
+                "/boot is probably not mounted: {} leads to the checkout {stateroot}/{checkout}, which has no boot \
+                 entry; mount /boot, or remove this link to have the checkout deleted",
                 link.display()
             ))),
             Ok(_) | Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(()),

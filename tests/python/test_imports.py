@@ -78,9 +78,9 @@ def test_the_source_has_none() -> None:
 
 
 def drawing() -> list[list[str]]:
-    """The floors in docs/architecture.md, the lowest last."""
+    """The layers in docs/architecture.md, the lowest last."""
     text = (SOURCE.parent / "docs/architecture.md").read_text(encoding="utf-8")
-    drawn = text.partition("## Floors")[2].split("```")[1]
+    drawn = text.partition("## Layers")[2].split("```")[1]
     return [re.findall(r"[\w/]+(?:\.rs|/(?= |$))", line) for line in drawn.strip().splitlines()]
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from ..hints import TYPE_CHECKING
 from .options import (
-    add_bounds,
-    add_common,
+    add_common_retention,
+    add_deleting_work,
     add_deletion,
+    add_dry_run,
     add_lock_timeout,
     add_metrics,
+    add_output,
     add_own_sysroot,
     add_repo,
     add_retention,
@@ -35,6 +37,8 @@ def parse(arguments: Sequence[str]) -> Namespace:
         SystemExit: `--help` or `--version` was answered.
     """
     ordered = command_first(arguments)
+    if ordered[:1] == ["help"]:
+        ordered = [*ordered[1:], "--help"]
     try:
         return plain(ordered)
     except NotPlainError:
@@ -51,13 +55,7 @@ def plain(arguments: Sequence[str]) -> Namespace:
     if name not in _COMMANDS:
         raise NotPlainError
     parser, found = PlainParser(), Namespace()
-
-    def add(_name: str, _summary: str, *shared: Callable[[Parser], None]) -> PlainParser:
-        for define in (*shared, add_common):
-            define(parser)
-        return parser
-
-    _COMMANDS[name](add)
+    _COMMANDS[name](lambda *_: parser)
     parser.parse(arguments[1:], found)
     found.command = name
     return found
@@ -75,22 +73,31 @@ def command_first(arguments: Sequence[str]) -> list[str]:
 
 def command_parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
-    from .parser import ArgumentParser, Version
-
-    parser = ArgumentParser(
-        prog="ostree-sweep", description="Clean up after OSTree updates, and prune OSTree repositories."
-    )
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    from .parser import ArgumentParser, HelpFormatter, Version
 
     def add_version(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
             "--version", action=Version, nargs=0, default=SUPPRESS, help="print the version and exit"
         )
 
-    def add(name: str, summary: str, *shared: Callable[[Parser], None]) -> argparse.ArgumentParser:
-        made = commands.add_parser(name, help=summary, description=summary)
-        for define in (*shared, add_common, add_version):
-            define(made)
+    parser = ArgumentParser(
+        prog="ostree-sweep",
+        usage="ostree-sweep COMMAND [OPTIONS]",
+        description="Clean up after OSTree updates, and prune OSTree repositories.",
+        epilog="'ostree-sweep help COMMAND' shows a command's options.",
+    )
+    commands = parser.add_subparsers(prog="ostree-sweep", dest="command", metavar="COMMAND", required=True)
+
+    def add(name: str, summary: str, usage: str, examples: str) -> argparse.ArgumentParser:
+        made = commands.add_parser(
+            name,
+            help=summary,
+            description=f"{summary}.",
+            usage=f"ostree-sweep {name} {usage}",
+            epilog=f"examples:\n{examples}",
+            formatter_class=HelpFormatter,
+        )
+        add_version(made)
         return made
 
     add_version(parser)
@@ -103,47 +110,56 @@ def _cleanup(add: _Add) -> None:
     cleanup = add(
         "cleanup",
         "Clean a sysroot up, as 'ostree admin cleanup' does",
-        add_own_sysroot,
-        add_work,
-        add_bounds,
+        "[--auto] [--dry-run] [OPTIONS]",
+        """\
+  ostree-sweep cleanup --dry-run
+  ostree-sweep cleanup --auto --time-budget=60""",
     )
+    add_own_sysroot(cleanup)
     cleanup.add_argument("--auto", action="store_true", help="only if the stamp is there")
+    add_dry_run(cleanup)
     cleanup.add_argument(
         "--container-layers",
         action="store_true",
-        help="also drop the refs of container layers that no image and no deployment needs",
+        help="also drop refs of container layers that no image and no deployment needs",
     )
-    add_metrics(cleanup, "what was done")
-    cleanup.add_argument("--dry-run", action="store_true", help="only say what would be deleted")
+    add_metrics(add_output(cleanup), "what was done")
+    add_deleting_work(cleanup)
 
 
 def _prune(add: _Add) -> None:
     prune = add(
         "prune",
         "Delete a repository's unreachable objects, as 'ostree prune' does",
-        add_work,
-        add_bounds,
+        "[--repo=PATH] [--dry-run] [OPTIONS]",
+        """\
+  ostree-sweep prune --repo=/srv/repo --refs-only --depth=2 --dry-run
+  ostree-sweep prune --repo=/srv/repo --policy=policy.toml
+  ostree-sweep prune --repo=/srv/repo --refs-only --max-freed=10G --impact=idle""",
     )
     add_repo(prune)
-    prune.add_argument(
-        "--no-prune",
-        "--dry-run",
-        dest="dry_run",
-        action="store_true",
-        help="only say what would be deleted",
-    )
-
-    add_retention(prune)
-    prune.add_argument(
+    add_dry_run(prune, "--no-prune")
+    add_common_retention(prune)
+    add_output(prune)
+    add_retention(prune).add_argument(
         "--strict",
         action="store_true",
-        help="a branch of --retain-branch-depth that is not there is an error; otherwise a warning",
+        help="fail if a branch of --retain-branch-depth does not exist; by default that is a warning",
     )
     add_deletion(prune)
+    add_deleting_work(prune)
 
 
 def _plan(add: _Add) -> None:
-    plan = add("plan", "Work out what will have to go once a staged deployment is finalized", add_work)
+    plan = add(
+        "plan",
+        "List the objects to delete once a staged deployment is finalized",
+        "[--repo=PATH | --show=FILE] [OPTIONS]",
+        """\
+  ostree-sweep plan
+  ostree-sweep plan --repo=/srv/repo --refs-only --output=prune.plan
+  ostree-sweep plan --show=prune.plan""",
+    )
     target = plan.add_mutually_exclusive_group()
     # No default: argparse would not notice that it is given beside another of them.
     add_sysroot(target, default=None)
@@ -155,26 +171,41 @@ def _plan(add: _Add) -> None:
         metavar="FILE",
         help="keep the plan in FILE (default: a sysroot's own place, where 'cleanup --auto' finds it)",
     )
+    add_common_retention(plan)
+    add_output(plan)
     add_retention(plan)
+    add_work(plan)
 
 
 def _apply(add: _Add) -> None:
     apply = add(
         "apply",
-        "Delete by a plan what is still unreachable",
-        add_own_sysroot,
-        add_work,
-        add_bounds,
+        "Delete the objects of a plan that are still unreachable",
+        "[PLAN] [--auto] [--dry-run] [OPTIONS]",
+        """\
+  ostree-sweep apply prune.plan --max-freed=10G --time-budget=600
+  ostree-sweep apply --auto --time-budget=3""",
     )
     apply.add_argument("plan", metavar="PLAN", nargs="?", help="its file (default: the sysroot's own plan)")
+    add_own_sysroot(apply)
     apply.add_argument(
         "--auto", action="store_true", help="only if the stamp and the sysroot's own plan are there"
     )
-    apply.add_argument("--dry-run", action="store_true", help="only say what would be deleted")
+    add_dry_run(apply)
+    add_output(apply)
+    add_deleting_work(apply)
 
 
 def _stamp(add: _Add) -> None:
-    stamp = add("stamp", "Note durably that a sysroot is due for a cleanup", add_own_sysroot)
+    stamp = add(
+        "stamp",
+        "Note durably that a sysroot is due for a cleanup",
+        "[--if-pending | --prepare] [OPTIONS]",
+        """\
+  ostree-sweep stamp
+  ostree-sweep stamp --if-pending""",
+    )
+    add_own_sysroot(stamp)
     when = stamp.add_mutually_exclusive_group()
     when.add_argument(
         "--if-pending",
@@ -184,55 +215,99 @@ def _stamp(add: _Add) -> None:
     when.add_argument(
         "--prepare",
         action="store_true",
-        help="only make the file, .cleanup.spare, that becomes the stamp if the disk is full then",
+        help="only make the spare file, .cleanup.spare, which becomes the stamp if the disk is full then",
     )
+    add_output(stamp)
 
 
 def _status(add: _Add) -> None:
-    status = add("status", "Show deployments, stamp, locks, and what a cleanup would free")
+    status = add(
+        "status",
+        "Show deployments, stamp, locks, and what a cleanup would free",
+        "[--repo=PATH] [--check] [OPTIONS]",
+        """\
+  ostree-sweep status
+  ostree-sweep status --check >/dev/null || ostree-sweep cleanup --dry-run""",
+    )
     place = status.add_mutually_exclusive_group()
     # No default, as above.
     add_sysroot(place, default=None)
     place.add_argument("--repo", metavar="PATH", help="show this repository instead")
-    add_metrics(status, "what there is to do")
+    status.add_argument(
+        "--check",
+        action="store_true",
+        help="print the first line only; exit status 0: nothing to do, 3: something, 1: a cleanup is not "
+        "possible, 75: a lock was held",
+    )
+    add_metrics(add_output(status), "what there is to do")
 
 
 def _du(add: _Add) -> None:
-    du = add("du", "Show how much each deployment, remote and ref holds, alone and shared")
+    du = add(
+        "du",
+        "Show how much each deployment, remote and ref holds, alone and shared",
+        "[--repo=PATH | --sysroot=PATH] [OPTIONS]",
+        """\
+  ostree-sweep du
+  ostree-sweep du --repo=/srv/repo --depth=2""",
+    )
     add_view(du)
     du.add_argument(
         "--apparent-size",
         action="store_true",
-        help="show the sizes of contents; by default, the blocks that they take on the disk",
+        help="show sizes of contents; by default, of the blocks on the disk",
     )
+    add_output(du)
 
 
 def _why(add: _Add) -> None:
-    why = add("why", "Show what keeps an object, and by which way, or that it is garbage")
+    why = add(
+        "why",
+        "Show what keeps an object, and by which path, or that it is garbage",
+        "OBJECT [--repo=PATH | --sysroot=PATH] [OPTIONS]",
+        """\
+  ostree-sweep why 3f4a0c9b2d11
+  ostree-sweep why exampleos/stable --repo=/srv/repo""",
+    )
     why.add_argument(
         "object",
         metavar="OBJECT",
         help="CHECKSUM.TYPE, a checksum or the beginning of one, a ref, REF:/PATH, or a deployed file's path",
     )
     add_view(why)
+    add_output(why)
 
 
 def _policy(add: _Add) -> None:
-    policy = add("policy", "Show which rule of a policy each ref gets, and how many commits go")
+    policy = add(
+        "policy",
+        "Show which rule of a policy each ref gets, and how many commits it deletes",
+        "--check=FILE [--repo=PATH] [OPTIONS]",
+        """\
+  ostree-sweep policy --check=policy.toml --repo=/srv/repo""",
+    )
     policy.add_argument("--check", metavar="FILE", required=True, help="the policy")
     add_repo(policy)
     add_lock_timeout(policy)
+    add_output(policy)
 
 
 def _units(add: _Add) -> None:
-    units = add("install-units", "Write the units for systemd; none is turned on")
+    units = add(
+        "install-units",
+        "Write the systemd units; all are disabled",
+        "[--root=DIR] [--prefix=DIR] [OPTIONS]",
+        """\
+  ostree-sweep install-units --root="$DESTDIR" --prefix=/usr""",
+    )
     units.add_argument("--root", metavar="DIR", default="/", help="the system's root (default: /)")
     units.add_argument(
         "--prefix",
         metavar="DIR",
         default="/usr",
-        help="where in that system this command is, in DIR/bin; units go to DIR/lib/systemd (default: /usr)",
+        help="this command is in DIR/bin of that system; units go to DIR/lib/systemd (default: /usr)",
     )
+    add_output(units)
 
 
 _COMMANDS: dict[str, Callable[[_Add], None]] = {

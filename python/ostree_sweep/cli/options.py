@@ -20,111 +20,130 @@ if TYPE_CHECKING:
 
     from .plain import PlainGroup, PlainParser
 
-    # What takes definitions of options.
+    # What options are added to.
     Options = argparse._ActionsContainer | PlainGroup | PlainParser  # noqa: SLF001 - what groups and parsers have in common
     Parser = argparse.ArgumentParser | PlainParser
 
 
+# Headings of help's groups.
+_KEEP = "what to keep"
+_DELETE = "what else to delete"
+_STOP = "when to stop"
+_SPEED = "how fast, and how much it disturbs"
+_OUTPUT = "output"
+
+
 def add_repo(parser: Parser) -> None:
-    """Which repository."""
+    """The repository."""
     parser.add_argument(
         "--repo",
         metavar="PATH",
-        help="the repository (default: the current directory if it's one, $OSTREE_REPO, /ostree/repo)",
+        help="the repository (default: the current directory if it is one, $OSTREE_REPO, /ostree/repo)",
     )
 
 
-def add_retention(prune: Parser) -> None:
-    """What to keep."""
-    prune.add_argument("--refs-only", action="store_true", help="only refs keep commits")
-    prune.add_argument(
-        "--depth",
-        type=int,
-        default=-1,
-        help="how many parents of a commit are kept (default: -1, all)",
+def add_dry_run(parser: Parser, *names: str) -> None:
+    """Changing nothing."""
+    parser.add_argument(
+        *names, "--dry-run", dest="dry_run", action="store_true", help="only show what would be deleted"
     )
-    prune.add_argument("--commit-only", action="store_true", help="look at and delete commits only")
-    prune.add_argument(
+
+
+def add_common_retention(parser: Parser) -> None:
+    """What to keep, as most prunes say it."""
+    parser.add_argument("--refs-only", action="store_true", help="delete commits that no ref leads to")
+    parser.add_argument(
+        "--depth", type=int, default=-1, help="parents of each commit to keep (default: -1, all)"
+    )
+    parser.add_argument(
         "--keep-younger-than",
         metavar="DATE",
-        help='of each ref\'s history, keep its newest commit and those made since DATE (like "2 weeks ago")',
+        help='of each ref, keep the newest commit and those since DATE ("2 weeks ago")',
     )
-    prune.add_argument(
+
+
+def add_retention(parser: Parser) -> Options:
+    """What to keep, in detail; returns the group of these options."""
+    keep = parser.add_argument_group(_KEEP)
+    keep.add_argument("--policy", metavar="FILE", help="rules for single refs, in place of depth and dates")
+    keep.add_argument(
         "--retain-branch-depth",
         metavar="BRANCH=DEPTH",
         type=branch_depth,
         action="append",
         default=[],
-        help="of this branch's history, keep DEPTH parents, whatever else is said (0: as if not given)",
+        help="keep DEPTH parents of this branch's newest commit, whatever --depth says (0: no rule)",
     )
-    prune.add_argument(
+    keep.add_argument(
         "--only-branch",
         metavar="BRANCH",
         dest="only_branches",
         action="append",
         default=[],
-        help="prune the history of this branch only, or of those like 'os/*' (may be given several times)",
+        help="prune the history of this branch only, or of branches like 'os/*' (repeatable)",
     )
-    prune.add_argument(
-        "--keep-unreferenced-younger-than",
-        metavar="DATE",
-        help="keep commits that no ref leads to if they were made, or came here, since DATE",
-    )
-    prune.add_argument(
-        "--policy", metavar="FILE", help="rules for single refs, in place of depth, dates and branches"
-    )
-    prune.add_argument(
+    keep.add_argument(
         "--exclude-ref",
         metavar="REF",
         dest="exclude_refs",
         action="append",
         default=[],
-        help="keep the whole history of this ref, or of those like 'os/*' (may be given several times)",
+        help="keep the whole history of this ref, or of refs like 'os/*' (repeatable)",
     )
-    prune.add_argument(
+    keep.add_argument(
         "--protect-commit",
         metavar="COMMIT",
         dest="protect_commits",
         action="append",
         default=[],
-        help="keep this commit even if no ref leads to it (may be given several times)",
+        help="keep this commit even if no ref leads to it (repeatable)",
     )
-    prune.add_argument(
+    keep.add_argument(
         "--protect-commits-from",
         metavar="FILE",
-        help="keep the commits whose checksums FILE has, one a line; # begins a comment; -: standard input",
+        help="keep the commits listed in FILE, one checksum a line; # begins a comment; -: standard input",
     )
-    prune.add_argument(
+    keep.add_argument(
+        "--keep-unreferenced-younger-than",
+        metavar="DATE",
+        help="keep commits that no ref leads to if they were made, or arrived, since DATE",
+    )
+    keep.add_argument(
+        "--commit-only", action="store_true", help="read and delete commits only, no files or directories"
+    )
+    keep.add_argument(
         "--ignore-missing-commits",
         action="store_true",
-        help="go on where a ref's commit is missing, with a warning; by default that is an error",
+        help="skip refs whose commit is missing, with a warning; by default that is an error",
     )
+    return keep
 
 
-def add_deletion(prune: Parser) -> None:
-    """What else to delete, and how much."""
-    prune.add_argument("--delete-commit", metavar="COMMIT", help="delete a commit that no ref leads to")
-    prune.add_argument(
+def add_deletion(parser: Parser) -> None:
+    """What else to delete."""
+    delete = parser.add_argument_group(_DELETE)
+    delete.add_argument("--delete-commit", metavar="COMMIT", help="delete a commit that no ref leads to")
+    delete.add_argument(
         "--static-deltas-only",
         action="store_true",
-        help="of the commit to delete, delete only the static deltas that lead to it",
+        help="with --delete-commit: delete only the static deltas that lead to the commit",
     )
-    prune.add_argument(
+    delete.add_argument(
         "--stale-tmp",
         action="store_true",
-        help="also delete what interrupted pulls and commits left in tmp, as libostree's transactions do",
+        help="also delete what interrupted pulls and commits left in tmp",
     )
-    prune.add_argument(
+    delete.add_argument(
         "--leftovers",
         action="store_true",
-        help="also delete what ostree never does: unused files of uncompressed-objects-cache, .commitmeta "
-        "whose commit is missing; only what is older than a day",
+        help="also delete files that ostree never deletes, if older than a day: unused copies in "
+        "uncompressed-objects-cache, and .commitmeta of missing commits",
     )
 
 
-def add_metrics(parser: Parser, content: str) -> None:
-    """Where figures go."""
-    parser.add_argument(
+def add_metrics(group: Options, content: str) -> None:
+    """Where to write metrics."""
+    group.add_argument(
         "--metrics",
         metavar="FILE",
         help=f"write {content} to FILE for node_exporter's textfile collector",
@@ -132,12 +151,12 @@ def add_metrics(parser: Parser, content: str) -> None:
 
 
 def add_view(parser: Parser) -> None:
-    """Where to look, and what counts as kept."""
+    """What to read, and what counts as kept."""
     place = parser.add_mutually_exclusive_group()
     place.add_argument(
         "--repo",
         metavar="PATH",
-        help="the repository (default: the current directory if it's one, $OSTREE_REPO)",
+        help="the repository (default: the current directory if it is one, $OSTREE_REPO)",
     )
     place.add_argument(
         "--sysroot",
@@ -148,65 +167,50 @@ def add_view(parser: Parser) -> None:
         "--depth",
         type=int,
         default=-1,
-        help="how many parents of a commit refs keep (default: -1, all; in a sysroot none)",
+        help="parents of each commit that refs keep (default: -1, all; in a sysroot none)",
     )
     add_lock_timeout(parser)
 
 
-def add_common(parser: Parser) -> None:
-    """What all commands have."""
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.add_argument("-v", "--verbose", action="store_true", help="say more, on stderr")
+def add_output(parser: Parser) -> Options:
+    """What to print; returns the group of these options."""
+    group = parser.add_argument_group(_OUTPUT)
+    group.add_argument("--json", action="store_true", help="print one JSON object")
+    group.add_argument("-v", "--verbose", action="store_true", help="print more, on stderr")
+    return group
 
 
-def add_work(parser: Parser) -> None:
-    """How to go about work. The package's calls have the defaults."""
-    parser.add_argument(
+def add_work(parser: Parser) -> Options:
+    """How fast to work; returns the group of these options. The package's calls have the defaults."""
+    group = parser.add_argument_group(_SPEED)
+    group.add_argument(
         "--impact",
         default=SUPPRESS,
         choices=("idle", "balanced", "full"),
-        help="how much other work may feel (default: cleanup balanced, cleanup --auto idle, prune full)",
+        help="idle backs off while other programs use the disk; balanced runs at low priority; full does "
+        "neither (default: cleanup balanced, cleanup --auto idle, prune full)",
     )
-    parser.add_argument("--jobs", type=at_least_one, default=SUPPRESS, metavar="N", help="worker threads")
-    add_lock_timeout(parser, default=SUPPRESS)
+    group.add_argument("--jobs", type=at_least_one, default=SUPPRESS, metavar="N", help="worker threads")
+    add_lock_timeout(group, default=SUPPRESS)
+    return group
 
 
-def add_lock_timeout(parser: Parser, default: str | None = None) -> None:
+def add_lock_timeout(group: Options, default: str | None = None) -> None:
     """How long to wait."""
-    parser.add_argument(
+    group.add_argument(
         "--lock-timeout",
         default=default,
         dest="lock_timeout_s",
         type=timeout,
         metavar="SECONDS",
-        help="how long to wait for a lock; -1: for ever (default: the repository's setting)",
+        help="how long to wait for a lock; -1: without a limit (default: the repository's setting)",
     )
 
 
-def add_bounds(parser: Parser) -> None:
-    """What bounds a deletion. The package's calls have the defaults."""
-    parser.add_argument(
-        "--time-budget",
-        metavar="SECONDS",
-        default=SUPPRESS,
-        dest="time_budget_s",
-        type=budget,
-        help="stop after SECONDS",
-    )
-    parser.add_argument(
-        "--max-freed",
-        metavar="SIZE",
-        default=SUPPRESS,
-        type=size,
-        help="stop when SIZE is freed: bytes, or with K (1024 bytes), M, G or T",
-    )
-    parser.add_argument(
-        "--free-until",
-        metavar="SIZE|PERCENT",
-        type=size_or_share,
-        help="stop when so much of the file system is free for ordinary users: a size as above, or as 15%%",
-    )
-    parser.add_argument(
+def add_deleting_work(parser: Parser) -> None:
+    """How fast to delete, and when to stop. The package's calls have the defaults."""
+    group = add_work(parser)
+    group.add_argument(
         "--max-unlinks",
         metavar="N",
         default=SUPPRESS,
@@ -214,24 +218,46 @@ def add_bounds(parser: Parser) -> None:
         type=at_least_one,
         help="delete at most N files a second",
     )
-    parser.add_argument(
+    group.add_argument(
         "--lock-slice",
         dest="lock_slice_s",
         type=positive_seconds,
         metavar="SECONDS",
         default=SUPPRESS,
-        help="how long to keep others waiting for a lock, about (default: 0.1)",
+        help="hold a lock for about SECONDS in one go (default: 0.1)",
+    )
+    group = parser.add_argument_group(_STOP)
+    group.add_argument(
+        "--time-budget",
+        metavar="SECONDS",
+        default=SUPPRESS,
+        dest="time_budget_s",
+        type=budget,
+        help="stop after SECONDS",
+    )
+    group.add_argument(
+        "--max-freed",
+        metavar="SIZE",
+        default=SUPPRESS,
+        type=size,
+        help="stop when SIZE is freed: bytes, or with K (1024 bytes), M, G or T",
+    )
+    group.add_argument(
+        "--free-until",
+        metavar="SIZE|PERCENT",
+        type=size_or_share,
+        help="stop when this much of the file system is free for ordinary users: a size as above, or 15%%",
     )
 
 
 def add_own_sysroot(parser: Parser) -> None:
-    """Which sysroot, by default this one."""
+    """The sysroot, by default this one."""
     add_sysroot(parser, default_sysroot())
 
 
-def add_sysroot(parser: Options, default: str | None) -> None:
-    """Which sysroot."""
-    parser.add_argument(
+def add_sysroot(group: Options, default: str | None) -> None:
+    """The sysroot."""
+    group.add_argument(
         "--sysroot",
         metavar="PATH",
         default=default,

@@ -14,7 +14,9 @@ from ..hints import TYPE_CHECKING
 from ..reports import CleanupReport, PruneReport
 from . import service
 from .bar import terminal_bar
-from .table import printable, size
+from .closing import closing_lines
+from .colour import painted
+from .table import duration, printable, size
 
 if TYPE_CHECKING:
     import argparse
@@ -34,11 +36,15 @@ class Result:
         lines: for people.
         data: for programs.
         message_id: by which they find it in the journal.
+        tone: of the first line, for `painted`; None: no colour.
+        exit_status: the command's exit status.
     """
 
     lines: list[str]
     data: dict[str, Any]
     message_id: str | None = None
+    tone: str | None = None
+    exit_status: int = 0
 
 
 class OutputError(Exception):
@@ -79,11 +85,14 @@ def report_result(report: PruneReport, *, commit_only: bool = False, tell_free: 
         verb = "Would delete" if report.dry_run else "Deleted"
         lines.append(f"{verb} leftovers: {report.leftovers_pruned} files")
     if report.plan_refused is not None:
-        lines.append(f"The plan was not used: {report.plan_refused}")
+        lines.append(
+            f"The plan {'would not be' if report.dry_run else 'was not'} used: {report.plan_refused}"
+        )
     if report.unfinished is not None:
-        lines.append(f"Something is left: {report.unfinished}")
+        lines.append(f"Something {'would be' if report.dry_run else 'is'} left: {report.unfinished}")
     if (tell_free or report.unfinished is not None) and report.free_bytes is not None and not report.dry_run:
         lines.append(f"Free now: {size(report.free_bytes)}")
+    lines += closing_lines(report)
     message_id = service.CLEANED_UP if isinstance(report, CleanupReport) else service.PRUNED
     return Result(lines, report.to_dict(), message_id)
 
@@ -93,7 +102,7 @@ def show(result: Result, *, as_json: bool) -> None:
     if as_json:
         _print_lines([_json(result.data)])
     elif not _logged(result.lines, result.message_id, result.data):
-        _print_lines(result.lines)
+        _print_lines(result.lines, result.tone)
 
 
 def progress_display(*, bar: bool) -> AbstractContextManager[ProgressCallback | None]:
@@ -262,7 +271,8 @@ def _freed(report: PruneReport, *, is_complete: bool) -> str:
         freed = core.format_size(report.bytes_freed - report.tmp_bytes_freed)
     if report.dry_run:
         return f"Would delete: {report.objects_pruned} objects, freeing {freed}"
-    return f"Deleted {report.objects_pruned} objects, {freed} freed"
+    took = f" in {duration(report.duration_s)}" if isinstance(report, CleanupReport) else ""
+    return f"Deleted {report.objects_pruned} objects, {freed} freed{took}"
 
 
 def _message(error: Exception) -> str:
@@ -279,19 +289,19 @@ def _json(data: dict[str, Any]) -> str:
     return json.dumps(data)
 
 
-def _print_lines(lines: list[str]) -> None:
+def _print_lines(lines: list[str], tone: str | None = None) -> None:
     try:
-        for line in lines:
-            print(printable(line))
+        for number, line in enumerate(lines):
+            print(painted(printable(line), tone if number == 0 else None, sys.stdout))
     except OSError as error:
         raise OutputError(error) from None
     flush()
 
 
 def _print_error(message: str) -> None:
-    say(f"error: {printable(message)}")
+    say(f"{painted('error:', 'bad', sys.stderr)} {printable(message)}")
 
 
 def warn(message: str) -> None:
     """Prints a warning on stderr."""
-    say(f"warning: {printable(message)}")
+    say(f"{painted('warning:', 'attention', sys.stderr)} {printable(message)}")

@@ -15,17 +15,40 @@ if TYPE_CHECKING:
     from _typeshed import SupportsWrite
 
 
-class ArgumentParser(argparse.ArgumentParser):
+class HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """Keeps the lines of the examples, and leaves each option's name and help on one line where it can."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=26)
+
+
+class _Suppressing:
+    """Takes `plain.SUPPRESS`, where argparse knows its own `SUPPRESS` by identity."""
+
+    def add_argument(self, *names: Any, **how: Any) -> argparse.Action:  # noqa: ANN401 - as argparse has them
+        """Defines an option."""
+        if how.get("default") is SUPPRESS:
+            how["default"] = argparse.SUPPRESS
+        action: argparse.Action = super().add_argument(*names, **how)  # type: ignore[misc]
+        return action
+
+
+class _Group(_Suppressing, argparse._ArgumentGroup):  # noqa: SLF001 - argparse has no other way
+    """Options under a heading of help."""
+
+
+class ArgumentParser(_Suppressing, argparse.ArgumentParser):
     """Raises instead of printing: main knows whether JSON is asked for."""
 
     def __init__(self, **options: Any) -> None:  # noqa: ANN401 - as argparse has them
         super().__init__(allow_abbrev=False, **options)
+        self._optionals.title = "common options"
 
-    def add_argument(self, *names: Any, **how: Any) -> argparse.Action:  # noqa: ANN401 - as argparse has them
-        """Defines an option; argparse knows its own `SUPPRESS` by identity."""
-        if how.get("default") is SUPPRESS:
-            how["default"] = argparse.SUPPRESS
-        return super().add_argument(*names, **how)
+    def add_argument_group(self, *arguments: Any, **options: Any) -> argparse._ArgumentGroup:  # noqa: ANN401
+        """A group of options under a heading."""
+        group = _Group(self, *arguments, **options)
+        self._action_groups.append(group)
+        return group
 
     def error(self, message: str) -> NoReturn:
         """Stops at a wrong argument."""

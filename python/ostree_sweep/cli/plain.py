@@ -72,6 +72,10 @@ class PlainParser:
         else:
             self._positionals.append(option)
 
+    def add_argument_group(self, _title: str) -> PlainParser:
+        """A group of help's, which parsing does not know."""
+        return self
+
     def add_mutually_exclusive_group(self) -> PlainGroup:
         """A group of options of which one may be given."""
         return PlainGroup(self)

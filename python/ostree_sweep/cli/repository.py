@@ -9,6 +9,7 @@ from ..errors import LockTimeoutError
 from ..frozen import to_dict
 from ..hints import TYPE_CHECKING
 from ..locks import holders
+from .headline import of_repository
 from .output import Result
 from .table import facts_lines, leftover_files_text, lock_text, size
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from .signals import WorkSignals
 
 
-def repository_status(repo: str, signals: WorkSignals) -> Result:
+def repository_status(repo: str, signals: WorkSignals, *, only_check: bool) -> Result:
     """What a repository holds, who holds its lock, and what a prune would free. Waits for nobody."""
     with signals.progress() as progress:
         used = views.usage(repo, lock_timeout_s=0, cancellable=signals.token, progress=progress)
@@ -26,7 +27,9 @@ def repository_status(repo: str, signals: WorkSignals) -> Result:
     locked = holders(os.path.join(repo, ".lock"))
     refs = sum(len(each.refs) for each in used.holders if each.kind != "remote")
     free = disk.free_bytes(repo)
+    first = of_repository(repo, unreachable)
     data = {
+        **to_dict(first),
         "repo": repo,
         "lock_holders": locked,
         "refs": refs,
@@ -39,6 +42,8 @@ def repository_status(repo: str, signals: WorkSignals) -> Result:
         "unreferenced_commits": used.unreferenced_commits,
         "free_bytes": free,
     }
+    if only_check:
+        return Result([first.summary], data, tone=first.tone, exit_status=first.exit_status)
     by_prune = (
         f"unknown: {unreachable['error']}"
         if "error" in unreachable
@@ -56,7 +61,7 @@ def repository_status(repo: str, signals: WorkSignals) -> Result:
     }
     if found := leftover_files_text(used.leftover_files):
         facts["Leftover files"] = found
-    return Result(facts_lines(facts), data)
+    return Result([first.summary, "", *facts_lines(facts)], data, tone=first.tone)
 
 
 def _unreachable(repo: str, signals: WorkSignals) -> dict[str, Any]:

@@ -48,7 +48,7 @@ def _run(given: list[str], signals: WorkSignals) -> int:
     except (OstreeSweepError, OSError, ImportError, ValueError, OverflowError) as error:
         output.fail(error, as_json=options.json)
         return _status(error, signals)
-    return 0
+    return result.exit_status
 
 
 def _status(error: Exception, signals: WorkSignals) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from .. import views
-from ..errors import OperationCancelled, OstreeSweepError
+from ..errors import LockTimeoutError, OperationCancelled, OstreeSweepError
 from ..frozen import to_dict
 from ..hints import TYPE_CHECKING
 from ..locks import holders
@@ -14,6 +14,7 @@ from ..plans import PlanPlaces, PrunePlan
 from ..record import last_cleanup
 from ..running import running
 from ..stamp import CleanupStamp
+from .headline import of_sysroot
 from .output import Result
 from .repository import repository_status
 from .table import doing, facts_lines, leftover_files_text, lock_text, short, size, table
@@ -38,7 +39,7 @@ def status(options: argparse.Namespace, signals: WorkSignals) -> Result:
     if options.repo is not None:
         if options.metrics is not None:
             raise ValueError("--metrics is for a sysroot")
-        return repository_status(options.repo, signals)
+        return repository_status(options.repo, signals, only_check=options.check)
     options.sysroot = default_sysroot() if options.sysroot is None else options.sysroot
     from .. import core
 
@@ -47,15 +48,15 @@ def status(options: argparse.Namespace, signals: WorkSignals) -> Result:
     snapshot = requested.read()
     used = _used(options.sysroot, signals)
     # What is garbage to the one is what the other deletes: a cleanup's roots are those of the view.
-    reclaimable = {"error": used} if isinstance(used, str) else to_dict(used.garbage)
-    leftover = None if isinstance(used, str) else used.leftover_files
+    reclaimable = {"error": str(used)} if isinstance(used, Exception) else to_dict(used.garbage)
+    leftover = None if isinstance(used, Exception) else used.leftover_files
     planned = _planned(options.sysroot, found["repo"])
     locks = {
         "repo_lock": os.path.join(found["repo"], ".lock"),
         "sysroot_lock": os.path.join(options.sysroot, "ostree/lock"),
     }
     lock_holders = {name: holders(path) for name, path in locks.items()}
-    held = {} if isinstance(used, str) else {(each.kind, each.name): each for each in used.holders}
+    held = {} if isinstance(used, Exception) else {(each.kind, each.name): each for each in used.holders}
     deployments = [{**each, **_held(held.get(("deployment", _name(each))))} for each in found["deployments"]]
     last, now = last_cleanup(options.sysroot), running(physical_root(options.sysroot))
     data = {
@@ -69,13 +70,19 @@ def status(options: argparse.Namespace, signals: WorkSignals) -> Result:
         "last_cleanup": last and to_dict(last),
         "reclaimable": reclaimable,
         "leftover_files": leftover and to_dict(leftover),
-        "dangling_refs": [] if isinstance(used, str) else [each.to_dict() for each in used.dangling_refs],
+        "dangling_refs": []
+        if isinstance(used, Exception)
+        else [each.to_dict() for each in used.dangling_refs],
         "unneeded_layers": _unneeded_layers(held),
     }
+    first = of_sysroot(data, is_busy=isinstance(used, LockTimeoutError))
+    data = {**to_dict(first), **data}
     if options.metrics is not None:
         from . import metrics
 
         metrics.write(options.metrics, options.sysroot, metrics.of_status(data))
+    if options.check:
+        return Result([first.summary], data, tone=first.tone, exit_status=first.exit_status)
 
     facts = {
         "Stamp": _stamp_text(requested, snapshot),
@@ -87,7 +94,7 @@ def status(options: argparse.Namespace, signals: WorkSignals) -> Result:
         "Sysroot lock": lock_text(lock_holders["sysroot_lock"], _SYSROOT_LOCK[found["sysroot_locked"]]),
         "Reclaimable": _reclaimable_text(reclaimable),
     }
-    if not isinstance(used, str) and (text := leftover_files_text(leftover)):
+    if not isinstance(used, Exception) and (text := leftover_files_text(leftover)):
         facts["Leftover files"] = text
     facts.update(_image_facts(data))
     rows = [
@@ -100,18 +107,20 @@ def status(options: argparse.Namespace, signals: WorkSignals) -> Result:
         for each in deployments
     ]
     titles = ("Deployment", "Version", "State", "Exclusive", "Shared")
-    lines = [*table(titles, rows, right=2), ""] if rows else []
-    if isinstance(used, str):
+    lines = [first.summary, ""]
+    if rows:
+        lines += [*table(titles, rows, right=2), ""]
+    if isinstance(used, Exception):
         facts["Sizes"] = f"unknown: {used}"
     lines += facts_lines(facts)
-    dangling = () if isinstance(used, str) else used.dangling_refs
+    dangling = () if isinstance(used, Exception) else used.dangling_refs
     lines += [f"Dangling ref:    {each.name} (its commit {each.commit} is missing)" for each in dangling]
     if left := found["tmp"]["entries"]:
         lines.append(f"Left in tmp:     {left} items, {size(found['tmp']['bytes'])}")
     lines += [f"Left over:       {path}" for path in found["leftovers"]]
     lines += [f"Cannot remove:   {each['path']}: {each['error']}" for each in found["obstacles"]]
     lines += [f"No checkout:     {path} (it stays)" for path in found["strays"]]
-    return Result(lines, data)
+    return Result(lines, data, tone=first.tone)
 
 
 def _unneeded_layers(held: Mapping[tuple[str, str], Holder]) -> dict[str, Any]:
@@ -138,8 +147,8 @@ def _image_facts(data: Mapping[str, Any]) -> dict[str, str]:
     return facts
 
 
-def _used(sysroot: str, signals: WorkSignals) -> Usage | str:
-    """What holds the space; where that can't be told now, why."""
+def _used(sysroot: str, signals: WorkSignals) -> Usage | Exception:
+    """What holds the space; where that is not known, the reason."""
     try:
         with signals.progress() as progress:
             return views.usage(
@@ -148,7 +157,7 @@ def _used(sysroot: str, signals: WorkSignals) -> Usage | str:
     except OperationCancelled:
         raise
     except (OstreeSweepError, OSError) as error:
-        return str(error)
+        return error
 
 
 def _held(holder: Holder | None) -> dict[str, Any]:

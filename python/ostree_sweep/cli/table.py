@@ -32,6 +32,15 @@ def size(count: int) -> str:
     return f"{value:.{0 if unit == 0 else 1}f} {_UNITS[unit]}"
 
 
+def duration(seconds: float) -> str:
+    """A duration in at most two units."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes_left = divmod(minutes, 60)
+    return f"{minutes} min {rest} s" if not hours else f"{hours} h {minutes_left} min"
+
+
 def short(text: str) -> str:
     """The text with its checksums cut to the beginnings that `why` takes."""
     words = "".join(char if char.isalnum() else " " for char in text).split()

@@ -1,4 +1,4 @@
-"""The commands that look at a repository: `du`, `why` and `policy`."""
+"""The commands that only read a repository: `du`, `why` and `policy`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 from .. import views
 from ..frozen import to_dict
 from ..hints import TYPE_CHECKING
+from .bars import with_bars
 from .output import Result
 from .policies import load_policy
 from .table import LEFTOVERS_HINT, short, size, table
@@ -45,6 +46,7 @@ def du(options: argparse.Namespace, signals: WorkSignals) -> Result:
             return "unknown: this user may not read them"
         return f"{size(taken(space))} in {space.files} files"
 
+    largest = max((taken(each.exclusive) + taken(each.shared) for each in found.holders), default=0)
     lines = []
     for kind, title in _KINDS.items():
         held = [each for each in found.holders if each.kind == kind]
@@ -54,7 +56,9 @@ def du(options: argparse.Namespace, signals: WorkSignals) -> Result:
             for each in held
         ]
         if rows:
-            lines += [*table((title, "Exclusive", "Shared"), rows, right=2), ""]
+            amounts = [(taken(each.exclusive), taken(each.shared)) for each in held]
+            drawn = table((title, "Exclusive", "Shared"), rows, right=2)
+            lines += [*with_bars(drawn, amounts, largest), ""]
     lines += [f"Total:    {total(found.total)}", f"Garbage:  {total(found.garbage)}"]
     if "repo" in place and found.unreferenced_commits:
         lines.append(f"          {_unreferenced(found, options.depth)}")
