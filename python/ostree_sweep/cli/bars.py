@@ -23,6 +23,9 @@ def with_bars(lines: Sequence[str], amounts: Sequence[tuple[int, int]], largest:
     """
     if sys.stdout is None or not sys.stdout.isatty() or largest <= 0:
         return list(lines)
+    # A narrow terminal has two lines for each row, and no room.
+    if len(lines) != len(amounts) + 1:
+        return list(lines)
     # Slow to import.
     from shutil import get_terminal_size
 
