@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import fcntl
+import json
 import os
 import random
 import re
@@ -18,7 +19,7 @@ import pytest
 
 from support import repositories
 from support.crash import FILE_SYSTEMS, KILLABLE, LONG
-from support.sysroots import COMMAND, output, started
+from support.sysroots import COMMAND, output, started, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -28,6 +29,11 @@ if TYPE_CHECKING:
 SOON_S = 3
 ENOUGH_S = 120
 EX_TEMPFAIL = 75
+
+# How long a slow disk takes for a request: far longer than all that needs no disk.
+SLOW_S = 1.5
+
+EXCLUSIVE = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
 
 ROUNDS = 500 if LONG else 2
 ROUND_S = 4.0
@@ -60,17 +66,16 @@ def a_writer(directory: Path) -> Iterator[None]:
             os.killpg(writer.pid, 9)
 
 
-def wait_for_lock(repo: Path) -> float:
-    """Takes a repository's exclusive lock, asking often; returns the seconds it took."""
-    whole = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+def wait_for_lock(repo: Path, interval: float = 0.02) -> float:
+    """Takes a repository's exclusive lock, trying every `interval` seconds; returns the seconds it took."""
     start = time.monotonic()
     with (repo / ".lock").open("a+b") as lock:
         while time.monotonic() < start + ENOUGH_S:
             try:
-                fcntl.fcntl(lock, fcntl.F_OFD_SETLK, whole)
+                fcntl.fcntl(lock, fcntl.F_OFD_SETLK, EXCLUSIVE)
                 break
             except OSError:
-                time.sleep(0.02)
+                time.sleep(interval)
     return time.monotonic() - start
 
 
@@ -112,6 +117,57 @@ def test_with_a_lock_held_nothing_waits(tmp_path: Path) -> None:
             trial = repositories.copy(repo, tmp_path / impact)
             output(KILLABLE, "prune", trial, 2, impact)
             assert ostree(trial, "prune", "--refs-only", "--depth=0").endswith("No unreachable objects")
+
+
+def test_a_slice_ends_with_the_unlink_that_is_on_its_way(tmp_path: Path) -> None:
+    """However slow the disk is."""
+    repo, tree = tmp_path / "repo", tmp_path / "tree"
+    ostree(repo, "init", "--mode=archive")
+    tree.mkdir()
+    for own in ("old", "new"):
+        for name in ("one", "two"):
+            (tree / name).write_text(f"{name} {own}", encoding="ascii")
+        ostree(repo, "commit", "--branch=main", tree)
+    delay = ["-e", "trace=unlinkat", "-e", f"inject=unlinkat:delay_enter={SLOW_S * 1_000_000:.0f}"]
+    prune = [
+        "prune",
+        f"--repo={repo}",
+        "--refs-only",
+        "--depth=0",
+        "--jobs=1",
+        "--lock-slice=0.001",
+        "--json",
+    ]
+    report = json.loads(output("strace", "-f", "-qq", "-o", os.devnull, *delay, COMMAND, *prune))
+    assert report["objects_pruned"] > 3
+    assert SLOW_S <= report["exclusive_lock_longest_s"] < 2 * SLOW_S
+
+
+def test_a_crowd_of_waiters_and_a_run_all_get_the_lock(worn: tuple[Path, list[Path]]) -> None:
+    """Three that sleep in the kernel until they have it, and one that tries once a second."""
+    repo, trees = worn
+    for tree in trees:
+        ostree(repo, "commit", "--branch=dead", tree)
+    ostree(repo, "refs", "--delete", "dead")
+    asleep, trying = [], []
+
+    def sleep_in_the_kernel() -> None:
+        with (repo / ".lock").open("a+b") as lock:
+            fcntl.fcntl(lock, fcntl.F_OFD_SETLKW, EXCLUSIVE)
+            time.sleep(0.002)
+        asleep.append(1)
+        time.sleep(0.02)
+
+    def try_once_a_second() -> None:
+        trying.append(wait_for_lock(repo, interval=1))
+
+    prune = ["prune", f"--repo={repo}", "--refs-only", "--depth=0", "--lock-slice=10"]
+    with repeated(sleep_in_the_kernel, sleep_in_the_kernel, sleep_in_the_kernel, try_once_a_second):
+        output("timeout", ENOUGH_S, COMMAND, *prune)
+        before = len(asleep), len(trying)
+        wait_until(lambda: len(asleep) > before[0] and len(trying) > before[1])
+    assert before[0] > 0
+    assert ostree(repo, "prune", "--refs-only", "--depth=0").endswith("No unreachable objects")
 
 
 def succeeds_or_is_busy(child: subprocess.Popen[str]) -> bool:
@@ -194,6 +250,13 @@ def test_what_others_delete_meanwhile_is_no_damage(worn: tuple[Path, list[Path]]
             started("ostree", f"--repo={repo}", "prune", "--refs-only", f"--depth={DICE.choice([0, 1])}")
         )
 
+    def flatpak_prune() -> None:
+        prune = started("flatpak", "build-update-repo", "--prune", "--no-update-summary", repo)
+        _, errors = prune.communicate(timeout=ENOUGH_S)
+        # It looks around without the lock, and then what it looks at may be deleted by `ostree prune`, too.
+        gone = re.search(r"Locking repo|No such (metadata object|file or directory)|not found", errors)
+        assert prune.returncode == 0 or gone, errors
+
     def prune(*options: str) -> None:
         ours = started(COMMAND, "prune", f"--repo={repo}", "--refs-only", "--lock-slice=0.001", *options)
         done.append(succeeds_or_is_busy(ours))
@@ -203,6 +266,7 @@ def test_what_others_delete_meanwhile_is_no_damage(worn: tuple[Path, list[Path]]
             commit_and_drop,
             pull_and_drop,
             ostree_prune,
+            flatpak_prune,
             lambda: prune("--depth=-1"),
             lambda: prune(f"--depth={DICE.choice([0, 2])}", *DICE.choice([[], ["--no-prune"]])),
         ):

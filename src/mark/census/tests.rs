@@ -16,6 +16,8 @@ fn a_stamp_of_this_very_tick_is_not_settled() {
     assert!(!is_settled(stamp((5, 3)), (5, 2)));
     assert!(!is_settled(stamp((4, 0)), (5, 2)), "whole seconds can't be told from a coarse file system");
     assert!(is_settled(None, (5, 2)));
+    assert_eq!(Known::at(stamp((5, 1)), (5, 2)), Known::AsOf(stamp((5, 1))));
+    assert_eq!(Known::at(stamp((5, 2)), (5, 2)), Known::Nothing);
 }
 
 /// A directory of objects that was listed once its stamp had settled, and a census that knows it.
