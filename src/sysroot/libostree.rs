@@ -5,8 +5,10 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use rustix::fs::{linkat, AtFlags, CWD};
+use rustix::fs::{linkat, readlink, AtFlags, CWD};
 use rustix::io::Errno;
+use rustix::process::geteuid;
+use rustix::thread::{unshare_unsafe, UnshareFlags};
 
 use super::host::Host;
 use super::library::{self, Cancellable, Deployment, Failure, Repo};
@@ -26,10 +28,18 @@ pub(super) struct Sysroot(library::Sysroot);
 
 impl Sysroot {
     /// Opens the sysroot at `path`. On a booted system this moves the calling thread, and those it starts, into a mount
-    /// namespace of their own.
+    /// namespace of their own, as `ostree_sysroot_initialize_with_mount_namespace` does. That function fails where it
+    /// cannot see the namespace of process 1, for which a unit would need `CAP_SYS_PTRACE`.
     pub fn open(path: &Path) -> Result<Self> {
+        let before = library::Sysroot::new(path)?;
+        before.initialize()?;
+        // Opened in the namespace that it is to be used in.
         let sysroot = library::Sysroot::new(path)?;
-        sysroot.initialize_with_mount_namespace()?;
+        if before.is_booted() && geteuid().is_root() {
+            enter_mount_namespace().map_err(|error| Error::io(path, error))?;
+            sysroot.set_mount_namespace_in_use();
+        }
+        sysroot.initialize()?;
         Ok(Self(sysroot))
     }
 
@@ -53,6 +63,17 @@ impl Sysroot {
 
     pub fn unlock(&self) {
         self.0.unlock();
+    }
+}
+
+/// Moves the calling thread into a mount namespace of its own, unless it is seen to be in one.
+fn enter_mount_namespace() -> rustix::io::Result<()> {
+    let namespace = |of: &str| readlink(format!("/proc/{of}/ns/mnt"), Vec::new()).ok();
+    match (namespace("1"), namespace("thread-self")) {
+        (Some(hosts), Some(own)) if hosts != own => Ok(()),
+        // SAFETY: File descriptors stay shared with the other threads.
+        #[allow(unsafe_code)]
+        _ => unsafe { unshare_unsafe(UnshareFlags::NEWNS) },
     }
 }
 

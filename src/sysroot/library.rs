@@ -67,11 +67,11 @@ declare_functions! {
     ostree_sysroot_get_deployments: fn(Pointer) -> *mut GPtrArray;
     ostree_sysroot_get_subbootversion: fn(Pointer) -> c_int;
     ostree_sysroot_initialize: fn(Pointer, ErrorPlace) -> c_int;
-    ostree_sysroot_initialize_with_mount_namespace: fn(Pointer, Pointer, ErrorPlace) -> c_int;
     ostree_sysroot_is_booted: fn(Pointer) -> c_int;
     ostree_sysroot_load: fn(Pointer, Pointer, ErrorPlace) -> c_int;
     ostree_sysroot_new: fn(Pointer) -> Pointer;
     ostree_sysroot_query_deployments_for: fn(Pointer, Text, *mut Pointer, *mut Pointer);
+    ostree_sysroot_set_mount_namespace_in_use: fn(Pointer);
     ostree_sysroot_try_lock: fn(Pointer, *mut c_int, ErrorPlace) -> c_int;
     ostree_sysroot_unlock: fn(Pointer);
 }
@@ -212,12 +212,10 @@ impl Sysroot {
         checked(functions, |error| unsafe { (functions.ostree_sysroot_initialize)(self.0.pointer(), error) })
     }
 
-    pub fn initialize_with_mount_namespace(&self) -> Outcome<()> {
-        let functions = self.0.functions;
-        // SAFETY: The object is alive; no cancellable may be NULL.
-        checked(functions, |error| unsafe {
-            (functions.ostree_sysroot_initialize_with_mount_namespace)(self.0.pointer(), null_mut(), error)
-        })
+    /// Says that the calling thread has a mount namespace of its own. To be called before [`initialize`](Self::initialize).
+    pub fn set_mount_namespace_in_use(&self) {
+        // SAFETY: The object is alive.
+        unsafe { (self.0.functions.ostree_sysroot_set_mount_namespace_in_use)(self.0.pointer()) }
     }
 
     pub fn load(&self) -> Outcome<()> {
