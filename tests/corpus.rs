@@ -4,6 +4,8 @@
 
 #[path = "../fuzz/checks.rs"]
 mod checks;
+#[path = "../fuzz/repository.rs"]
+mod repository;
 
 use std::path::Path;
 
@@ -61,4 +63,14 @@ fn names_of_deltas() {
 #[test]
 fn plans() {
     replay("plan", checks::plan);
+}
+
+#[test]
+fn repositories() {
+    replay("repo", repository::repository);
+}
+
+#[test]
+fn changed_plans() {
+    replay("apply", repository::apply);
 }

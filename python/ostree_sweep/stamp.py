@@ -33,7 +33,7 @@ _SPARE = ".spare"
 _RESERVE = 256
 _RESERVE_PART = 3800
 _BOOT_ID = r"[0-9a-f-]{36}"
-_TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"
+_TIME = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z"
 _CHECKSUM = r"[0-9a-f]{64}"
 
 

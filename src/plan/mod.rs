@@ -23,8 +23,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::file::discard;
-pub use self::make::plan;
-pub(crate) use self::make::{make, PlanOptions};
+pub(crate) use self::make::make;
+pub use self::make::{plan, PlanOptions};
 
 use self::candidate::Entry;
 use self::identity::RepoIdentity;
