@@ -41,6 +41,9 @@ const MAX_METADATA: u64 = 128 << 20;
 /// Most dirtrees, dirmetas and commits are smaller.
 const SMALL: usize = 16 << 10;
 
+/// So much of a large commit is read at a time.
+const CHUNK: usize = 64 << 10;
+
 /// Limit for `config`, for refs and the like, which are far smaller.
 const MAX_SMALL: u64 = 16 << 20;
 
@@ -127,6 +130,16 @@ impl Repo {
         self.parts.roots()
     }
 
+    /// Whether all of it is on file systems that stamp with this kernel's clock.
+    pub(crate) fn is_local(&self) -> Result<bool> {
+        for root in self.roots() {
+            if !file_system::is_local(root).map_err(|error| Error::io(&self.path, error))? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// Whether one of the repository's own directories lies behind a symlink.
     pub(crate) fn is_linked(&self, part: &Path) -> bool {
         self.parts.is_linked(part)
@@ -200,31 +213,34 @@ impl Repo {
     /// Reads a commit, dirtree or dirmeta from here or a parent into `buffer`, and checks that its bytes are those
     /// that its checksum names. False where no repository has it.
     pub(crate) fn read_metadata(&self, object: ObjectName, buffer: &mut Vec<u8>) -> Result<bool> {
-        let path = object.loose_path(self.config.mode);
+        self.read_checked(object, buffer, read_whole).map(|length| length.is_some())
+    }
+
+    /// Reads a commit from here or a parent by way of `buffer`, checked as by [`read_metadata`](Self::read_metadata);
+    /// None where no repository has it. Metadata, which may be 128 MiB, is hashed and not held.
+    pub(crate) fn read_commit(&self, commit: Checksum, buffer: &mut Vec<u8>) -> Result<Option<Commit>> {
+        let object = ObjectName::new(commit, ObjectType::Commit);
+        let Some(length) = self.read_checked(object, buffer, read_behind_metadata)? else { return Ok(None) };
+        variant::end_of_commit(buffer, length).map(Some).map_err(|error| Error::corrupt(object, error.0))
+    }
+
+    /// Reads an object into `buffer`, by `read` if it is not small; returns its length, None where no repository has it.
+    fn read_checked(&self, object: ObjectName, buffer: &mut Vec<u8>, read: Read) -> Result<Option<usize>> {
         let Some(file) = self.open_object(object)? else {
-            return self.parent().map_or(Ok(false), |parent| parent.read_metadata(object, buffer));
+            return self.parent().map_or(Ok(None), |parent| parent.read_checked(object, buffer, read));
         };
         if read_at_once(&file, buffer) && is_content_of(object, buffer) {
-            return Ok(true);
+            return Ok(Some(buffer.len()));
         }
-        read_regular(&file, MAX_METADATA, buffer).map_err(|error| match error.kind() {
+        let (length, checksum) = read(&file, buffer).map_err(|error| match error.kind() {
             std::io::ErrorKind::InvalidData => Error::corrupt(object, error.to_string()),
-            _ => Error::io(self.path.join("objects").join(&path), error),
+            _ => Error::io(self.path.join("objects").join(object.loose_path(self.config.mode)), error),
         })?;
-        if is_content_of(object, buffer) {
-            Ok(true)
+        if checksum == Some(object.checksum) {
+            Ok(Some(length))
         } else {
             Err(Error::corrupt(object, "its content does not match its checksum"))
         }
-    }
-
-    /// Reads a commit from here or a parent by way of `buffer`; None where no repository has it.
-    pub(crate) fn read_commit(&self, commit: Checksum, buffer: &mut Vec<u8>) -> Result<Option<Commit>> {
-        let object = ObjectName::new(commit, ObjectType::Commit);
-        if !self.read_metadata(object, buffer)? {
-            return Ok(None);
-        }
-        variant::commit(buffer).map(Some).map_err(|error| Error::corrupt(object, error.0))
     }
 
     /// The checksum of an object's content; None where this repository has no such object.
@@ -353,23 +369,41 @@ fn read_at_once(file: &OwnedFd, buffer: &mut Vec<u8>) -> bool {
         && buffer.len() < buffer.capacity()
 }
 
+/// Reads a file into a buffer, all or what is wanted of it; returns its length and the checksum of all.
+type Read = fn(&OwnedFd, &mut Vec<u8>) -> std::io::Result<(usize, Option<Checksum>)>;
+
+fn read_whole(file: &OwnedFd, buffer: &mut Vec<u8>) -> std::io::Result<(usize, Option<Checksum>)> {
+    read_regular(file, MAX_METADATA, buffer)?;
+    Ok((buffer.len(), Checksum::from_bytes(&Sha256::digest(&buffer))))
+}
+
+/// Reads what a commit has behind its metadata. Whether that begins where it seemed to, decoding finds out.
+fn read_behind_metadata(file: &OwnedFd, buffer: &mut Vec<u8>) -> std::io::Result<(usize, Option<Checksum>)> {
+    let length = regular_size(file, MAX_METADATA)?;
+    let last = variant::LAST.min(length);
+    resize(buffer, last)?;
+    let read = retry_on_intr(|| rustix::io::pread(file, &mut buffer[..], (length - last) as u64))?;
+    let begin = variant::end_of_metadata(&buffer[..read], length).unwrap_or(0);
+    let mut hash = Sha256::new();
+    let mut left = begin;
+    while left > 0 {
+        resize(buffer, left.min(CHUNK))?;
+        fill(file, buffer)?;
+        hash.update(&buffer[..]);
+        left -= buffer.len();
+    }
+    resize(buffer, length - begin)?;
+    fill(file, buffer)?;
+    hash.update(&buffer[..]);
+    Ok((length, Checksum::from_bytes(&hash.finalize())))
+}
+
 /// Reads all of a regular file of at most `limit` bytes into `buffer`.
 fn read_regular(file: &OwnedFd, limit: u64, buffer: &mut Vec<u8>) -> std::io::Result<()> {
-    let invalid = |reason| std::io::Error::new(std::io::ErrorKind::InvalidData, reason);
-    let stat = fstat(file)?;
-    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-        return Err(invalid("it is not a regular file"));
-    }
-    let size = u64::try_from(stat.st_size).unwrap_or(0);
-    if size > limit {
-        return Err(invalid("it is too large"));
-    }
-    let size = usize::try_from(size).map_err(|_| invalid("it is too large"))?;
+    let size = regular_size(file, limit)?;
     // One byte more than expected, so that a file which grows is seen to; and the one read that fills all the rest
     // has also met the end.
-    let more = (size + 1).saturating_sub(buffer.len());
-    buffer.try_reserve(more).map_err(|_| Errno::NOMEM)?;
-    buffer.resize(size + 1, 0);
+    resize(buffer, size + 1)?;
     let mut filled = 0;
     while filled < size {
         match retry_on_intr(|| rustix::io::read(file, &mut buffer[filled..]))? {
@@ -381,6 +415,43 @@ fn read_regular(file: &OwnedFd, limit: u64, buffer: &mut Vec<u8>) -> std::io::Re
     if filled == size {
         Ok(())
     } else {
-        Err(invalid("its size changed while it was read"))
+        Err(invalid(CHANGED))
     }
+}
+
+/// The size of a regular file of at most `limit` bytes.
+fn regular_size(file: &OwnedFd, limit: u64) -> std::io::Result<usize> {
+    let stat = fstat(file)?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+        return Err(invalid("it is not a regular file"));
+    }
+    let size = u64::try_from(stat.st_size).unwrap_or(0);
+    if size > limit {
+        return Err(invalid("it is too large"));
+    }
+    usize::try_from(size).map_err(|_| invalid("it is too large"))
+}
+
+fn resize(buffer: &mut Vec<u8>, size: usize) -> std::io::Result<()> {
+    buffer.try_reserve(size.saturating_sub(buffer.len())).map_err(|_| Errno::NOMEM)?;
+    buffer.resize(size, 0);
+    Ok(())
+}
+
+/// Fills `buffer` with what follows in a file.
+fn fill(file: &OwnedFd, buffer: &mut [u8]) -> std::io::Result<()> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match retry_on_intr(|| rustix::io::read(file, &mut buffer[filled..]))? {
+            0 => return Err(invalid(CHANGED)),
+            read => filled += read,
+        }
+    }
+    Ok(())
+}
+
+const CHANGED: &str = "its size changed while it was read";
+
+fn invalid(reason: &str) -> std::io::Error {
+    std::io::Error::new(std::io::ErrorKind::InvalidData, reason)
 }

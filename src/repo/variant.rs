@@ -39,22 +39,79 @@ pub enum Child {
 
 /// Decodes a commit.
 pub fn commit(bytes: &[u8]) -> Result<Commit, Malformed> {
-    let aligned = copy_to_align::<A8>(bytes);
-    let data: &AlignedSlice<A8> = &aligned;
-    let (_, parent, _, subject, body, timestamp, tree, meta) =
-        gv!("(a{sv}aya(say)sstayay)").cast(data).to_tuple();
-    // A default value lies outside of the buffer, and children of normal form follow each other.
-    let mut at = 0;
-    for part in [parent, subject.as_bytes_non_conformant(), body.as_bytes_non_conformant(), tree, meta] {
-        let start = offset_in(data, part).filter(|start| *start >= at);
-        at = start.ok_or(Malformed("commit is not in normal form"))? + part.len();
+    end_of_commit(bytes, bytes.len())
+}
+
+/// Decodes the last bytes of a commit that has `length`: all that follow its metadata.
+pub(crate) fn end_of_commit(bytes: &[u8], length: usize) -> Result<Commit, Malformed> {
+    let malformed = Malformed("commit is not in normal form");
+    let framing = Framing::of(length).ok_or(malformed)?;
+    let missing = length.checked_sub(bytes.len()).ok_or(malformed)?;
+    let part = |from: usize, to: usize| {
+        from.checked_sub(missing).zip(to.checked_sub(missing)).and_then(|(from, to)| bytes.get(from..to))
+    };
+    let mut ends = [0; Framing::COUNT];
+    for (child, end) in ends.iter_mut().enumerate() {
+        let (from, to) = framing.place(child);
+        *end = part(from, to).and_then(number).ok_or(malformed)?;
     }
+    let [before_parent, parent, related, subject, body, tree] = ends;
+    let timestamp = body.checked_next_multiple_of(TIMESTAMP).ok_or(malformed)?;
+    let is_text = |from, to| part(from, to).is_some_and(|text| text.last() == Some(&0));
+    if parent > related || !is_text(related, subject) || !is_text(subject, body) {
+        return Err(malformed);
+    }
+    let parent = part(before_parent, parent).ok_or(malformed)?;
+    let time = part(timestamp, timestamp.saturating_add(TIMESTAMP)).and_then(|time| time.try_into().ok());
     Ok(Commit {
         parent: if parent.is_empty() { None } else { Some(checksum(parent)?) },
-        timestamp: u64::from_be(*timestamp),
-        root_tree: checksum(tree)?,
-        root_meta: checksum(meta)?,
+        timestamp: u64::from_be_bytes(time.ok_or(malformed)?),
+        root_tree: checksum(part(timestamp + TIMESTAMP, tree).ok_or(malformed)?)?,
+        root_meta: checksum(part(tree, framing.start).ok_or(malformed)?)?,
     })
+}
+
+/// Where the metadata of a commit ends that has `length` and these last bytes, [`LAST`] of them or all.
+pub(crate) fn end_of_metadata(last: &[u8], length: usize) -> Option<usize> {
+    let (from, to) = Framing::of(length)?.place(0);
+    let missing = length.checked_sub(last.len())?;
+    number(last.get(from.checked_sub(missing)?..to.checked_sub(missing)?)?).filter(|end| *end <= length)
+}
+
+/// So many of a commit's last bytes say where its metadata ends.
+pub(crate) const LAST: usize = 8;
+
+/// The size and the alignment of a timestamp.
+const TIMESTAMP: usize = 8;
+
+/// The framing offsets of a commit: where each of its children ends, but for the timestamp and the last one. They are its
+/// last bytes, those of the first child behind all others.
+struct Framing {
+    start: usize,
+    width: usize,
+}
+
+impl Framing {
+    const COUNT: usize = 6;
+
+    /// None where a commit is too short for them.
+    fn of(length: usize) -> Option<Self> {
+        let width = [1, 2, 4].into_iter().find(|width| length < 1 << (8 * width)).unwrap_or(8);
+        Some(Self { start: length.checked_sub(Self::COUNT * width)?, width })
+    }
+
+    /// Begin and end of an offset.
+    fn place(&self, child: usize) -> (usize, usize) {
+        let from = self.start + (Self::COUNT - 1 - child) * self.width;
+        (from, from + self.width)
+    }
+}
+
+/// A little-endian number of up to eight bytes.
+fn number(bytes: &[u8]) -> Option<usize> {
+    let mut wide = [0; 8];
+    wide.get_mut(..bytes.len())?.copy_from_slice(bytes);
+    usize::try_from(u64::from_le_bytes(wide)).ok()
 }
 
 /// How many names of a commit's own are taken, and how many bytes of each: anybody may write millions into a commit.
@@ -265,9 +322,17 @@ mod tests {
         }
     }
 
+    fn commit_with(version: &str, parent: &[u8]) -> Vec<u8> {
+        commit_of(version, parent, &[8; 32], &[9; 32])
+    }
+
     fn commit_bytes(parent: &[u8], tree: &[u8], meta: &[u8]) -> Vec<u8> {
+        commit_of("1", parent, tree, meta)
+    }
+
+    fn commit_of(version: &str, parent: &[u8], tree: &[u8], meta: &[u8]) -> Vec<u8> {
         let metadata = glib::VariantDict::new(None);
-        metadata.insert("version", "1");
+        metadata.insert("version", version);
         let related: Vec<(String, Vec<u8>)> = Vec::new();
         let value = Variant::tuple_from_iter([
             metadata.end(),
@@ -293,6 +358,20 @@ mod tests {
         );
         assert_eq!(commit(&commit_bytes(&[], &[8; 32], &[9; 32])).unwrap().parent, None);
         assert!(commit(&commit_bytes(&[7; 31], &[8; 32], &[9; 32])).is_err());
+    }
+
+    /// However wide the framing offsets are.
+    #[test]
+    fn the_end_of_a_commit_is_enough() {
+        for size in [0, 10, 100, 300, 70_000] {
+            let bytes = commit_with(&"x".repeat(size), &[7; 32]);
+            let end = end_of_metadata(&bytes[bytes.len() - LAST..], bytes.len()).unwrap();
+            assert!(end >= size && end < bytes.len());
+            assert_eq!(end_of_commit(&bytes[end..], bytes.len()).unwrap(), commit(&bytes).unwrap());
+            for missing in [end + 1, bytes.len()] {
+                assert!(end_of_commit(&bytes[missing..], bytes.len()).is_err());
+            }
+        }
     }
 
     #[test]

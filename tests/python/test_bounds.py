@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 NAMES = 1_000_000
 # In MiB: Python, and the commit of 36 MB twice; it was 850.
 MEMORY = 160
+HELD_MEMORY = 60
 
 # By the system's Python, which has PyGObject: a commit that no ref leads to, made for so many refs.
 _COMMITS = """if True:
@@ -73,3 +74,30 @@ def test_a_name_without_end(repo: Path) -> None:
     )
     dropped = {each["commit"]: each["names"] for each in json.loads(done.stdout)["dropped"]}
     assert dropped[tree.strip()] == ["ä" * 128 + "…"]
+
+
+def test_a_large_commit_is_not_held_in_memory(repo: Path) -> None:
+    """It is checked all the same."""
+    commit = output("/usr/bin/python3", "-c", _COMMITS, repo, NAMES).strip()
+    output("ostree", f"--repo={repo}", "refs", "--create=large", commit)
+    prune = (COMMAND, "prune", f"--repo={repo}", "--refs-only", "--no-prune")
+    done, peak = run_measured(*prune)
+    assert done.returncode == 0, done.stderr
+    # Python, and less than the commit of 36 MB.
+    assert peak < HELD_MEMORY
+    file = repo / "objects" / commit[:2] / f"{commit[2:]}.commit"
+    for place in (1_000_000, 35_000_000):
+        with file.open("r+b") as opened:
+            opened.seek(place)
+            before = opened.read(1)
+            opened.seek(place)
+            opened.write(b"!")
+        done, _ = run_measured(*prune)
+        assert done.returncode == 1
+        assert f"{commit}.commit" in done.stderr
+        assert "checksum" in done.stderr
+        with file.open("r+b") as opened:
+            opened.seek(place)
+            opened.write(before)
+    done, _ = run_measured(*prune)
+    assert done.returncode == 0, done.stderr
