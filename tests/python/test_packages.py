@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -115,6 +116,24 @@ def test_wheel_is_the_package_alone(wheel: Path) -> None:
         "LICENSE-APACHE",
         "LICENSE-MIT",
     }
+
+
+def test_the_wheel_lists_what_it_links(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = (name for name in archive.namelist() if "/sboms/" in name)
+        sbom = json.loads(archive.read(name))
+    assert sbom["bomFormat"] == "CycloneDX"
+    listed = {f"{crate['name']} v{crate['version']}" for crate in sbom["components"]}
+    licences = (PROJECT / "docs" / "licences.md").read_text(encoding="utf-8")
+    assert listed == set(re.findall(r"^\| (\S+ v\S+)", licences, re.MULTILINE))
+    assert all(crate["purl"] and crate["hashes"] and crate["licenses"] for crate in sbom["components"])
+
+
+def test_the_wheel_names_no_path_of_the_machine(wheel: Path) -> None:
+    paths = [str(PROJECT).encode(), str(Path.home()).encode() + b"/.cargo", b"file://"]
+    with zipfile.ZipFile(wheel) as archive:
+        for name in archive.namelist():
+            assert not [path for path in paths if path in archive.read(name)], name
 
 
 def test_wheel_is_small(wheel: Path) -> None:
@@ -272,3 +291,22 @@ def test_metadata_is_valid_and_its_description_stands_alone(source: Path) -> Non
     # Relative to the repository, links and pictures lead nowhere from the page of a package.
     links = re.findall(r"\]\(([^)]*)\)|<(?:a|img)[^>]*(?:href|src)=\"([^\"]*)", str(metadata.description))
     assert all("".join(link).startswith("https://") for link in links)
+
+
+# Two builds take minutes.
+if LONG:
+
+    def test_builds_at_different_paths_are_the_same(source: Path, tmp_path: Path) -> None:
+        builds = []
+        for name in ("one", "another/and/deeper"):
+            place = tmp_path / name
+            place.mkdir(parents=True)
+            with tarfile.open(source) as archive:
+                archive.extractall(place)  # noqa: S202 - we made it
+            (tree,) = place.iterdir()
+            # All but the programs that build, which are those of this environment.
+            tools = Path(sys.executable).parent
+            output("make", "-C", tree, "--assume-old=build", "wheel", f"BIN={tools}")
+            builds.append({path.name: path.read_bytes() for path in tree.joinpath("dist").iterdir()})
+        assert builds[0].keys() == builds[1].keys()
+        assert [name for name in builds[0] if builds[0][name] != builds[1][name]] == []
