@@ -130,16 +130,6 @@ impl Repo {
         self.parts.roots()
     }
 
-    /// Whether all of it is on file systems that stamp with this kernel's clock.
-    pub(crate) fn is_local(&self) -> Result<bool> {
-        for root in self.roots() {
-            if !file_system::is_local(root).map_err(|error| Error::io(&self.path, error))? {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-
     /// Whether one of the repository's own directories lies behind a symlink.
     pub(crate) fn is_linked(&self, part: &Path) -> bool {
         self.parts.is_linked(part)

@@ -264,7 +264,9 @@ mod tests {
     use glib::prelude::*;
     use glib::{Bytes, Variant, VariantTy};
 
-    use super::{commit, dirmeta, dirtree, Checksum, Child, Commit, Malformed};
+    use super::{
+        commit, dirmeta, dirtree, end_of_commit, end_of_metadata, Checksum, Child, Commit, Malformed, LAST,
+    };
 
     /// GLib's own serialiser makes the samples.
     fn tree(files: &[(&str, u8)], directories: &[(&str, u8, u8)]) -> Vec<u8> {
