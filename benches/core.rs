@@ -6,8 +6,8 @@
 //! `core sweep REPO [JOBS]` is a real `prune --refs-only`, of which only the time from the sweep's begin counts.
 //! `core unlink REPO [JOBS]` deletes the same objects with no thinking, which were found before: lists all object
 //! directories, and unlinks. `core unlink-by-inode REPO [JOBS]` does so in the order of their inodes.
-//! `core delete REPO [IMPACT [VARIANT...]]` is `prune --refs-only`, with these changes of the impact's manners: `jobs=N`,
-//! `no-priority`, `no-batch`, `batch=N` (of that size, whatever syncs take), `no-rests`, `rests=TIMES,BATCH`,
+//! `core delete REPO [IMPACT [VARIANT...]]` is `prune --refs-only`, with these changes of the impact's pacing: `jobs=N`,
+//! `no-priority`, `no-batch`, `batch=N` (of that size, whatever syncs take), `no-back-off`, `back-off=TIMES,BATCH`,
 //! `no-write-back`, `rate=N`.
 //! Prints `SECONDS PEAK_RSS_KIB`, the time without the process's start.
 
@@ -23,7 +23,7 @@ use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use ostree_sweep::control::Phase;
-use ostree_sweep::effort::{Batch, Effort, Impact, Rests};
+use ostree_sweep::effort::{BackOff, Batch, Effort, Impact};
 use ostree_sweep::mark::keep::Keep;
 use ostree_sweep::mark::retention::Retention;
 use ostree_sweep::prune::Limits;
@@ -46,7 +46,7 @@ fn main() {
     let repo = Path::new(repo);
     let jobs = args.get(2).and_then(|jobs| jobs.parse().ok());
     // As many as we take of ourselves, so that the floor is one for us.
-    let as_many = || jobs.unwrap_or(Effort::new(Impact::Full).manners.jobs).get();
+    let as_many = || jobs.unwrap_or(Effort::new(Impact::Full).pacing.jobs).get();
     let time = match what.as_str() {
         "crawl" => timed(|| drop(run(repo, true, with(jobs), &Control::new(), None))),
         "floor" => floor(repo, as_many()),
@@ -175,21 +175,21 @@ fn effort(args: &[String]) -> Effort {
     for variant in args.iter().skip(1) {
         match variant.split_once('=').unwrap_or((variant, "")) {
             ("jobs", jobs) => effort.jobs = Some(number(jobs)),
-            ("no-priority", _) => effort.manners.priority = None,
-            ("no-batch", _) => effort.manners.batch = None,
+            ("no-priority", _) => effort.pacing.priority = None,
+            ("no-batch", _) => effort.pacing.batch = None,
             ("batch", size) => {
                 let size = number(size).get();
-                effort.manners.batch = Some(Batch { least: size, most: size, sync: Duration::MAX });
+                effort.pacing.batch = Some(Batch { least: size, most: size, sync: Duration::MAX });
             }
             ("rate", rate) => effort.unlinks_per_s = Some(rate.parse().expect("a number")),
-            ("no-rests", _) => effort.manners.rests = None,
-            ("rests", choice) => {
+            ("no-back-off", _) => effort.pacing.back_off = None,
+            ("back-off", choice) => {
                 let (times, batch) = choice.split_once(',').expect("two numbers");
                 let times = times.parse().expect("a number");
-                let rests = effort.manners.rests.expect("an impact that rests");
-                effort.manners.rests = Some(Rests { times, batch: number(batch).get(), ..rests });
+                let back_off = effort.pacing.back_off.expect("an impact that backs off");
+                effort.pacing.back_off = Some(BackOff { times, batch: number(batch).get(), ..back_off });
             }
-            ("no-write-back", _) => effort.manners.writes_back = false,
+            ("no-write-back", _) => effort.pacing.writes_back = false,
             (other, _) => panic!("unknown variant {other}"),
         }
     }

@@ -45,10 +45,10 @@ DELETIONS: dict[str, Command] = {
 VARIANTS: dict[str, Command] = {
     "idle": ["idle"],
     "idle, no batches": ["idle", "no-batch"],
-    "idle, slices of 128 files": ["idle", "rests=75,128"],
-    "idle, back-off of 10 times": ["idle", "rests=10,8"],
+    "idle, slices of 128 files": ["idle", "back-off=75,128"],
+    "idle, back-off of 10 times": ["idle", "back-off=10,8"],
     "idle, own priorities": ["idle", "no-priority"],
-    "idle, no back-off": ["idle", "no-rests"],
+    "idle, no back-off": ["idle", "no-back-off"],
     "idle, no write-back": ["idle", "no-write-back"],
     "idle, 8 threads": ["idle", "jobs=8"],
     "full": ["full"],

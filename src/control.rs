@@ -104,7 +104,7 @@ pub struct Snapshot {
 pub struct Control {
     cancelled: AtomicBool,
     paused: AtomicBool,
-    /// Who is told what goes can't follow.
+    /// The callback for items cannot keep up.
     too_fast: AtomicBool,
     /// Threads that wait to be resumed.
     resting: AtomicUsize,
@@ -137,12 +137,12 @@ impl Control {
         self.cancelled.load(Ordering::Relaxed)
     }
 
-    /// Asks the run to rest, or to go on. It rests with no lock held.
+    /// Pauses the run, or resumes it. A paused run holds no lock.
     pub fn pause(&self, paused: bool) {
         self.paused.store(paused, Ordering::Relaxed);
     }
 
-    /// Asks the run to rest as [`Control::pause`] does, but as part of its work: who is told what goes can't follow.
+    /// Pauses the run as [`Control::pause`] does, but as part of its work: the callback for items cannot keep up.
     pub fn hold_back(&self, too_fast: bool) {
         self.too_fast.store(too_fast, Ordering::Relaxed);
     }
@@ -267,7 +267,7 @@ impl Control {
         self.done.fetch_add(steps, Ordering::Relaxed);
     }
 
-    /// The same, unless the run is in another phase: a look at what changed is no step of a sweep.
+    /// The same, unless the run is in another phase: reading what changed is no step of a sweep.
     pub(crate) fn advance_in(&self, phase: Phase, steps: u64) {
         if self.phase.load(Ordering::Relaxed) == phase as u8 {
             self.advance(steps);

@@ -15,8 +15,8 @@ const LONGEST_SLICE: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 #[derive(Debug, Clone, Copy)]
 pub struct Effort {
     /// How it treats those who use the same disk.
-    pub manners: Manners,
-    /// Number of threads; None: as suits the manners.
+    pub pacing: Pacing,
+    /// Number of threads; None: as the pacing has it.
     pub jobs: Option<NonZeroUsize>,
     /// Delete at most so many files a second.
     pub unlinks_per_s: Option<NonZeroU32>,
@@ -29,20 +29,20 @@ pub struct Effort {
 impl Effort {
     /// The effort that goes with an impact.
     pub fn new(impact: Impact) -> Self {
-        let manners = impact.manners();
-        Self { manners, jobs: None, unlinks_per_s: None, lock_timeout: None, lock_slice: LOCK_SLICE }
+        let pacing = impact.pacing();
+        Self { pacing, jobs: None, unlinks_per_s: None, lock_timeout: None, lock_slice: LOCK_SLICE }
     }
 
-    /// Gives the calling thread, and no other, the priorities that go with the manners.
+    /// Gives the calling thread, and no other, the priorities of the pacing.
     pub(crate) fn apply_priority(&self) {
-        if let Some(priority) = self.manners.priority {
+        if let Some(priority) = self.pacing.priority {
             priority.apply_to_this_thread();
         }
     }
 
     /// Number of threads to work with.
     pub(crate) fn jobs(&self) -> usize {
-        self.jobs.unwrap_or(self.manners.jobs).get()
+        self.jobs.unwrap_or(self.pacing.jobs).get()
     }
 
     /// Number of threads to read from a disk with, if it is `jobs` from memory.
@@ -50,7 +50,7 @@ impl Effort {
         if self.jobs.is_some() {
             return jobs;
         }
-        jobs.max(self.manners.cold_jobs.get())
+        jobs.max(self.pacing.cold_jobs.get())
     }
 
     /// How long a lock is held in one go.
@@ -62,7 +62,7 @@ impl Effort {
 /// What a run may cost the rest of the machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Impact {
-    /// Only what nobody else wants: lowest priorities, one thread, small batches, rests while others wait for the disk.
+    /// Lowest priorities, one thread, small batches, back-off while other programs use the disk.
     Idle,
     /// Behind others: lowered priorities, a thread for each core, batches.
     Balanced,
@@ -72,7 +72,7 @@ pub enum Impact {
 
 /// How a run treats those who use the same disk.
 #[derive(Debug, Clone, Copy)]
-pub struct Manners {
+pub struct Pacing {
     /// The priorities of its threads; None: the caller's.
     pub priority: Option<Priority>,
     /// Number of threads.
@@ -82,7 +82,7 @@ pub struct Manners {
     /// Make deletions durable in batches, so that others who sync don't wait for ours; None: leave it to the kernel.
     pub batch: Option<Batch>,
     /// Rest while others wait for the disk, and how.
-    pub rests: Option<Rests>,
+    pub back_off: Option<BackOff>,
     /// Before listening for others, have all written to its place that is to be written: the kernel does it in bursts.
     pub writes_back: bool,
 }
@@ -107,9 +107,9 @@ pub struct Batch {
     pub sync: Duration,
 }
 
-/// How to go on while others wait for the disk: one thread works, in portions of which each is over before others notice.
+/// How to go on while others wait for the disk: one thread works, in steps that are too short for others to notice.
 #[derive(Debug, Clone, Copy)]
-pub struct Rests {
+pub struct BackOff {
     /// So many times as long as the work took.
     pub times: u32,
     /// No batch is larger: others wait for all that is written at once.
@@ -129,32 +129,32 @@ const IDLE: i32 = 3;
 
 impl Impact {
     /// What it means.
-    pub fn manners(self) -> Manners {
+    pub fn pacing(self) -> Pacing {
         let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         match self {
-            Impact::Idle => Manners {
+            Impact::Idle => Pacing {
                 priority: Some(Priority { nice: 19, io: io_priority(IDLE, 0) }),
                 jobs: cores.min(TWO),
                 cold_jobs: cores.min(TWO),
                 batch: Some(Batch { least: 16, most: 1024, sync: Duration::from_millis(10) }),
-                rests: Some(Rests { times: 75, batch: 8, burst: 8 }),
+                back_off: Some(BackOff { times: 75, batch: 8, burst: 8 }),
                 writes_back: true,
             },
-            Impact::Balanced => Manners {
+            Impact::Balanced => Pacing {
                 priority: Some(Priority { nice: 10, io: io_priority(BEST_EFFORT, 7) }),
                 jobs: cores,
                 cold_jobs: cores,
                 batch: Some(Batch { least: 64, most: 1024, sync: Duration::from_millis(20) }),
-                rests: None,
+                back_off: None,
                 writes_back: false,
             },
-            Impact::Full => Manners {
+            Impact::Full => Pacing {
                 priority: None,
                 // More threads than cores fight for the journal's locks: xfs and btrfs are slower then.
                 jobs: cores,
                 cold_jobs: cores.saturating_mul(TWO).max(MANY),
                 batch: None,
-                rests: None,
+                back_off: None,
                 writes_back: false,
             },
         }

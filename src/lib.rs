@@ -10,11 +10,11 @@
 //! * [`mark`] finds out what is live.
 //! * [`sweep`] deletes the rest.
 //! * [`prune`](mod@prune) is the one file that knows the order of phases and locks.
-//! * [`plan`] remembers what is to go, so that it can be swept later without a crawl.
-//! * [`view`] tells what holds space: which roots keep an object, and what each of them holds alone.
+//! * [`plan`] keeps the objects to delete, so that they can be swept later without a crawl.
+//! * [`view`] measures what holds space: which roots keep an object, and what each of them holds alone.
 //! * [`container`] knows how container images are stored, and which of their layers nothing needs.
 //! * [`sysroot`] does for a whole sysroot what `ostree admin cleanup` does.
-//! * [`control`], [`effort`], [`report`] and [`error`] are what goes in and comes out along the way.
+//! * [`control`], [`effort`], [`report`] and [`error`] are inputs and outputs of these steps.
 //!
 //! Nothing points back, and nothing but `python` knows of Python.
 

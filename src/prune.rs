@@ -6,7 +6,7 @@
 //!    run has which deletes any, dirtrees and dirmetas, then files; static deltas, cached summaries and other leftovers last. A sysroot's lock is taken before the
 //!    repository's and released after it.
 //!
-//! If others deleted what was followed meanwhile, all begins anew. With a lock held nothing rests or waits.
+//! If others deleted what was followed meanwhile, all begins anew. With a lock held nothing sleeps or waits.
 //!
 //! A dry run does the first step, has it confirmed under the shared lock, decides with the same function as a real
 //! one, and deletes nothing.
@@ -61,7 +61,7 @@ pub struct PruneOptions<'a> {
     pub dry_run: bool,
     /// How to go about it.
     pub effort: Effort,
-    /// When to stop. A dry run, which has no order to stop in, only tells that a real one would.
+    /// When to stop. A dry run, which has no order to stop in, only reports that a real one would.
     pub limits: Limits,
     /// Remove all static deltas that lead to this commit, even if it stays.
     pub deltas_of: Option<Checksum>,
@@ -271,8 +271,8 @@ fn note_findings(mark: &Mark, report: &mut PruneReport) {
 
 /// Takes the sysroot's lock and the repository's. The caller releases them in the opposite order.
 ///
-/// Never waits for the one with the other in hand: whoever has it may be waiting for ours, and others who want only
-/// ours should not wait for him.
+/// Never waits for one with the other in hand: its holder may be waiting for ours, and processes that want only ours
+/// should not wait for that holder.
 pub(crate) fn lock_both<'a>(
     surroundings: &mut dyn Surroundings,
     lock: &'a Lock,
@@ -304,7 +304,7 @@ struct Run<'a> {
     mark: Mark<'a>,
     /// How often in a row the lock was given back with nothing done.
     given_back: u32,
-    /// For who is told what goes.
+    /// For callers that pass an observer.
     behind: &'a OnceLock<Behind>,
     /// Whether it had its barrier.
     durable: bool,

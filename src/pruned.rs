@@ -1,4 +1,4 @@
-//! What goes, and why: told item by item to who wants to see it.
+//! Items that are deleted, and why: callers that pass an observer get each of them.
 
 use std::fmt;
 use std::path::PathBuf;

@@ -175,7 +175,7 @@ impl TestRepo {
         self.objects().into_iter().filter(|object| object.kind == kind).collect()
     }
 
-    /// Gives each file attributes of its own, as objects: whoever writes `bare-split-xattrs` lays them beside it.
+    /// Gives each file attributes of its own, as objects: a writer of `bare-split-xattrs` puts them beside it.
     pub fn add_attributes(&self) {
         assert_eq!(self.open().config().mode, Mode::BareSplitXattrs);
         for file in self.of_kind(ObjectType::File) {

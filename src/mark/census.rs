@@ -241,7 +241,7 @@ fn list_commits(
     Ok(listed.is_continue().then_some(commits))
 }
 
-/// Tells this boot from others; empty where it can't be told.
+/// Identifies this boot; empty where the kernel does not say.
 fn boot_id() -> String {
     boot::boot_id().unwrap_or_default()
 }

@@ -103,7 +103,7 @@ struct Worker<'a> {
 }
 
 impl Worker<'_> {
-    /// Reads a few objects, and tells whether they came from a disk.
+    /// Reads a few objects; returns whether they came from a disk.
     fn scout(&mut self, objects: &mut Vec<ObjectName>) -> Result<bool> {
         let begin = Instant::now();
         let mut read = 0;

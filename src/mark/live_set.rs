@@ -122,7 +122,7 @@ fn fingerprint(checksum: &Checksum) -> Fingerprint {
     bytes
 }
 
-/// A table finds its slots by the lowest bits of a hash, and tells what is in them apart by the highest.
+/// A table finds its slots by the lowest bits of a hash, and distinguishes their contents by the highest.
 fn spread(fingerprint: Fingerprint) -> u64 {
     let mut bytes = [0; 8];
     bytes[..6].copy_from_slice(&fingerprint);

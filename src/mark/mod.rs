@@ -403,7 +403,7 @@ impl<'a> Mark<'a> {
         self.held_back.as_deref()
     }
 
-    /// Tells the census which directories we changed ourselves; see [`Census::settle`].
+    /// Records in the census which directories we changed ourselves; see [`Census::settle`].
     pub fn settle(&mut self, touched: &[u8]) -> Result<()> {
         self.census.as_mut().map_or(Ok(()), |census| census.settle(self.repo, touched))
     }

@@ -2,7 +2,7 @@
 //!
 //! Mirrors `ostree_repo_traverse_commit_with_flags` for commits, and `traverse_keep_younger_than` in
 //! `ot-builtin-prune.c`, with one difference on purpose: libostree stops at a commit it has seen before, even if it
-//! now comes along with more generations to keep, so that which commits survive depends on the order of refs (its
+//! now comes along with more generations to keep, so the order of refs decides which commits survive (its
 //! issue 2338). Here a commit is followed again whenever it is reached with more to keep than before.
 
 use std::collections::{HashMap, HashSet};

@@ -139,8 +139,8 @@ impl Clock {
         (tv_sec, tv_nsec)
     }
 
-    /// Real time minus time since boot. The real time is read between two readings of the other clock: whoever is
-    /// preempted in between reads again, or he would take that for a clock that was set.
+    /// Real time minus time since boot. The real time is read between two readings of the other clock: a thread
+    /// that is preempted in between reads again, or it would take that for a clock that was set.
     fn current_offset() -> i64 {
         Self::offset_by(|id| {
             let Timespec { tv_sec, tv_nsec } = clock_gettime(id);

@@ -1,8 +1,8 @@
-//! How fast to go: rests while others wait for the disk, batches with a sync of our own, a rate, pauses.
+//! How fast to go: back-off while other programs use the disk, batches with a sync of our own, a rate, pauses.
 //!
 //! Deleting a file costs little until somebody syncs: then all that the journal has gathered must be written, and who
 //! syncs waits for it. So we sync ourselves before it is much, and take as the measure of *much* how long that takes.
-//! With a lock held nothing of this is done: a slice ends when a sync or a rest is due.
+//! With a lock held nothing of this is done: a slice ends when a sync or a sleep is due.
 //! What the journal has settled still has to be written to its place; left to the kernel, that comes in bursts. So now
 //! and then, when no lock is held, we have it written, and then listen whether others wait for the disk while we don't
 //! use it.
@@ -19,15 +19,15 @@ use self::others::Meter;
 pub(crate) use self::write_back::sync_file_system;
 use self::write_back::would_write_little_else;
 use crate::control::{Control, Wait};
-use crate::effort::{Batch, Effort, Rests};
+use crate::effort::{BackOff, Batch, Effort};
 use crate::error::Result;
 use crate::fault::{self, Step};
 use crate::repo::listing::CHUNK;
 
 /// How long locks are left free between slices: as long as they were held since the last time, and so long at most,
-/// which is time to wake up and take one, for who sleeps in the kernel until then.
-/// Whether anybody does only `/proc/locks` tells, and who reads that stops all locking of files for some ms.
-/// Who tries once a second is noticed otherwise; see [`Waiters`](crate::repo::waiters::Waiters).
+/// which is time to wake up and take one, for a process that sleeps in the kernel until then.
+/// Only `/proc/locks` shows whether one does, and reading it stops all locking of files for some ms.
+/// A process that tries once a second is noticed otherwise; see [`Waiters`](crate::repo::waiters::Waiters).
 const GAP: Duration = Duration::from_millis(3);
 
 /// How often, and for how long, we stop and listen whether others wait for the disk.
@@ -43,10 +43,10 @@ const QUIET: u32 = 3;
 /// Rest that is due is taken once it is so long, which is after a few files.
 const BREATH: Duration = Duration::from_millis(1);
 
-/// No rest is longer than this, or a disk that stalls would end the work.
+/// No sleep is longer than this, or a disk that stalls would end the work.
 const LONGEST_REST: Duration = Duration::from_secs(5);
 
-/// What is paid for in advance is no more than so long a rest, or a disk on which others always leave much to write would
+/// What is paid for in advance is no more than a sleep of this length, or a disk on which others always leave much to write would
 /// be cleaned for days.
 const LONGEST_ADVANCE: Duration = Duration::from_secs(1);
 
@@ -105,10 +105,10 @@ impl<'a> Pace<'a> {
         Self {
             control,
             effort: *effort,
-            meter: effort.manners.rests.map(|_| Meter::of(directory)),
-            batch: AtomicUsize::new(effort.manners.batch.map_or(usize::MAX, |batch| batch.least)),
+            meter: effort.pacing.back_off.map(|_| Meter::of(directory)),
+            batch: AtomicUsize::new(effort.pacing.batch.map_or(usize::MAX, |batch| batch.least)),
             unsynced: AtomicUsize::new(0),
-            allowance: AtomicI64::new(portion(effort)),
+            allowance: AtomicI64::new(chunk(effort)),
             sated: AtomicBool::new(false),
             busy: AtomicU32::new(0),
             in_slices: AtomicBool::new(false),
@@ -164,7 +164,7 @@ impl<'a> Pace<'a> {
         if self.effort.unlinks_per_s.is_some() {
             self.allowance.fetch_sub(1, Ordering::Relaxed);
         }
-        if self.effort.manners.batch.is_some() {
+        if self.effort.pacing.batch.is_some() {
             self.unsynced.fetch_add(1, Ordering::Relaxed);
             if self.has_gathered_batch() {
                 self.sated.store(true, Ordering::Relaxed);
@@ -173,10 +173,10 @@ impl<'a> Pace<'a> {
                 state.unsynced_in = state.unsynced_in.take().or_else(|| rustix::io::dup(directory).ok());
             }
         }
-        if let Some(rests) = self.rests_now() {
+        if let Some(back_off) = self.back_off_now() {
             let mut state = self.lock();
             let worked = state.rested.elapsed();
-            state.owe(rests, worked);
+            state.owe(back_off, worked);
             state.rested = Instant::now();
             self.sated.fetch_or(state.owed >= LONGEST_REST, Ordering::Relaxed);
         }
@@ -188,7 +188,7 @@ impl<'a> Pace<'a> {
             return Ok(());
         }
         self.control.rest_while_paused()?;
-        if self.effort.manners.rests.is_none() {
+        if self.effort.pacing.back_off.is_none() {
             return Ok(());
         }
         // While one thread listens, the others wait for the state.
@@ -196,8 +196,8 @@ impl<'a> Pace<'a> {
         if state.should_listen() {
             self.listen(&mut state)?;
         }
-        if let Some(rests) = self.rests_now() {
-            self.control.wait(Wait::Disk, state.rest_due(rests))?;
+        if let Some(back_off) = self.back_off_now() {
+            self.control.wait(Wait::Disk, state.rest_due(back_off))?;
             state.rested = Instant::now();
         }
         Ok(())
@@ -206,7 +206,7 @@ impl<'a> Pace<'a> {
     /// Makes a complete batch of deletions durable. That it failed does not matter: where order depends on it, there is
     /// a barrier.
     fn sync_batch(&self, directory: impl AsFd) {
-        let Some(batch) = self.effort.manners.batch.filter(|_| self.has_gathered_batch()) else { return };
+        let Some(batch) = self.effort.pacing.batch.filter(|_| self.has_gathered_batch()) else { return };
         let size = self.unsynced.swap(0, Ordering::Relaxed);
         let changed = self.lock().unsynced_in.take();
         self.control.may_wait();
@@ -227,23 +227,23 @@ impl<'a> Pace<'a> {
         let size = self.batch.load(Ordering::Relaxed);
         let next = if state.slow { size / 2 } else { size + size / 4 };
         let next = next.clamp(batch.least, batch.most);
-        let most = self.rests_now().map_or(usize::MAX, |rests| rests.batch);
+        let most = self.back_off_now().map_or(usize::MAX, |back_off| back_off.batch);
         self.batch.store(next.min(most), Ordering::Relaxed);
-        if let Some(rests) = self.rests_now() {
-            state.owe(rests, took);
+        if let Some(back_off) = self.back_off_now() {
+            state.owe(back_off, took);
         }
     }
 
-    /// Syncs and rests before a slice. To be called without a lock, with a directory of the file system.
+    /// Syncs and backs off before a slice. To be called without a lock, with a directory of the file system.
     pub fn rest(&self, directory: impl AsFd) -> Result<()> {
         self.control.rest_while_paused()?;
         self.sync_batch(&directory);
         let (listens, has_settled) = {
             let state = self.lock();
-            (self.effort.manners.rests.is_some() && state.should_listen(), state.settled.is_some())
+            (self.effort.pacing.back_off.is_some() && state.should_listen(), state.settled.is_some())
         };
         let is_due = listens || self.others_wait() && has_settled;
-        if self.effort.manners.writes_back && self.in_slices.load(Ordering::Relaxed) && is_due {
+        if self.effort.pacing.writes_back && self.in_slices.load(Ordering::Relaxed) && is_due {
             self.write_back(directory)?;
         }
         let mut state = self.lock();
@@ -260,7 +260,7 @@ impl<'a> Pace<'a> {
             }
         }
         if let Some(rate) = self.effort.unlinks_per_s {
-            let whole = portion(&self.effort);
+            let whole = chunk(&self.effort);
             let used = whole - self.allowance.swap(whole, Ordering::Relaxed);
             let due = Duration::from_secs(used.unsigned_abs()) / rate.get();
             self.control.wait(Wait::Rate, due.saturating_sub(state.began.elapsed()))?;
@@ -279,17 +279,17 @@ impl<'a> Pace<'a> {
             let mut state = self.lock();
             (state.unwritten.min(MOST_UNWRITTEN), state.settled.take().unwrap_or_default())
         };
-        let rests = self.rests_now();
-        if let Some(rests) = rests.filter(|_| !would_write_little_else(unwritten, &directory)) {
-            self.lock().owe(rests, (settled * rests.burst).min(LONGEST_ADVANCE / rests.times));
+        let back_off = self.back_off_now();
+        if let Some(back_off) = back_off.filter(|_| !would_write_little_else(unwritten, &directory)) {
+            self.lock().owe(back_off, (settled * back_off.burst).min(LONGEST_ADVANCE / back_off.times));
             return Ok(());
         }
         fault::before(Step::Sync);
         if let Ok(took) = sync_file_system(directory, self.control)? {
             let mut state = self.lock();
             state.unwritten = 0;
-            if let Some(rests) = rests {
-                state.owe(rests, took);
+            if let Some(back_off) = back_off {
+                state.owe(back_off, took);
             }
         }
         Ok(())
@@ -303,7 +303,7 @@ impl<'a> Pace<'a> {
         self.control.sleep(LISTEN)?;
         let heard = meter.zip(before.as_ref()).and_then(|(meter, before)| meter.hears_others_since(before));
         let busy = if heard.unwrap_or(state.slow) {
-            let most = self.effort.manners.rests.map_or(usize::MAX, |rests| rests.batch);
+            let most = self.effort.pacing.back_off.map_or(usize::MAX, |back_off| back_off.batch);
             self.batch.fetch_min(most, Ordering::Relaxed);
             QUIET
         } else {
@@ -324,8 +324,8 @@ impl<'a> Pace<'a> {
     }
 
     /// How to rest, if others wait for the disk.
-    fn rests_now(&self) -> Option<Rests> {
-        self.effort.manners.rests.filter(|_| self.others_wait())
+    fn back_off_now(&self) -> Option<BackOff> {
+        self.effort.pacing.back_off.filter(|_| self.others_wait())
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -345,13 +345,13 @@ impl State {
     }
 
     /// Takes note of work.
-    fn owe(&mut self, rests: Rests, worked: Duration) {
-        self.owed = (self.owed + worked * rests.times).min(LONGEST_REST);
+    fn owe(&mut self, back_off: BackOff, worked: Duration) {
+        self.owed = (self.owed + worked * back_off.times).min(LONGEST_REST);
     }
 
     /// How long to rest now, after the work since the last rest.
-    fn rest_due(&mut self, rests: Rests) -> Duration {
-        self.owe(rests, self.rested.elapsed());
+    fn rest_due(&mut self, back_off: BackOff) -> Duration {
+        self.owe(back_off, self.rested.elapsed());
         self.rested = Instant::now();
         if self.owed < BREATH {
             return Duration::ZERO;
@@ -361,7 +361,7 @@ impl State {
 }
 
 /// How many files may be deleted in one slice: what the rate allows in a tenth of a second.
-fn portion(effort: &Effort) -> i64 {
+fn chunk(effort: &Effort) -> i64 {
     effort.unlinks_per_s.map_or(i64::MAX, |rate| i64::from(rate.get()).div_euclid(10).max(1))
 }
 
@@ -378,7 +378,7 @@ mod tests {
     fn batches_grow_while_syncs_are_quick_and_shrink_when_they_are_not() {
         let control = Control::new();
         let effort = Effort::new(Impact::Idle);
-        let batch = effort.manners.batch.unwrap();
+        let batch = effort.pacing.batch.unwrap();
         let pace = Pace::new(&effort, root(), &control);
         let size = || pace.batch.load(Ordering::Relaxed);
         assert_eq!(size(), batch.least);
@@ -398,7 +398,7 @@ mod tests {
     fn on_a_slow_disk_the_measure_is_what_it_can_do() {
         let control = Control::new();
         let effort = Effort::new(Impact::Idle);
-        let batch = effort.manners.batch.unwrap();
+        let batch = effort.pacing.batch.unwrap();
         let pace = Pace::new(&effort, root(), &control);
         for _ in 0..100 {
             pace.synced(batch, 1, batch.sync * 5);
@@ -410,14 +410,14 @@ mod tests {
     fn rest_is_many_times_the_work_and_what_is_owed_is_not_forgotten() {
         let control = Control::new();
         let effort = Effort::new(Impact::Idle);
-        let rests = effort.manners.rests.unwrap();
+        let back_off = effort.pacing.back_off.unwrap();
         let pace = Pace::new(&effort, root(), &control);
         let mut state = pace.lock();
         state.rested = Instant::now();
-        assert_eq!(state.rest_due(rests), Duration::ZERO);
+        assert_eq!(state.rest_due(back_off), Duration::ZERO);
         state.rested = Instant::now().checked_sub(Duration::from_millis(30)).unwrap();
-        let rest = state.rest_due(rests);
-        assert!(rest >= Duration::from_millis(30) * rests.times && rest <= LONGEST_REST, "{rest:?}");
+        let rest = state.rest_due(back_off);
+        assert!(rest >= Duration::from_millis(30) * back_off.times && rest <= LONGEST_REST, "{rest:?}");
     }
 
     #[test]
@@ -436,7 +436,7 @@ mod tests {
     fn while_others_wait_portions_are_small_and_end_the_slice() {
         let control = Control::new();
         let effort = Effort::new(Impact::Idle);
-        let (batch, rests) = (effort.manners.batch.unwrap(), effort.manners.rests.unwrap());
+        let (batch, back_off) = (effort.pacing.batch.unwrap(), effort.pacing.back_off.unwrap());
         let pace = Pace::new(&effort, root(), &control);
         for _ in 0..100 {
             pace.synced(batch, 1, Duration::ZERO);
@@ -444,8 +444,8 @@ mod tests {
         assert_eq!((pace.batch.load(Ordering::Relaxed), pace.chunk()), (batch.most, CHUNK));
         pace.busy.store(QUIET, Ordering::Relaxed);
         pace.synced(batch, 1, Duration::ZERO);
-        assert_eq!((pace.batch.load(Ordering::Relaxed), pace.chunk()), (rests.batch, BLOCK));
-        for _ in 0..rests.batch {
+        assert_eq!((pace.batch.load(Ordering::Relaxed), pace.chunk()), (back_off.batch, BLOCK));
+        for _ in 0..back_off.batch {
             pace.deleted(root());
         }
         assert!(pace.wants_rest());

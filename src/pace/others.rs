@@ -1,7 +1,7 @@
 //! Whether others use the disk.
 //!
-//! The kernel counts how long a disk's requests took (`/sys/dev/block/…/stat`). Ours count, too; so only a time tells
-//! in which we do nothing. Where the disk is not known, as over a network, the time is asked for that any task was held
+//! The kernel counts how long a disk's requests took (`/sys/dev/block/…/stat`). Ours count, too; so only a time
+//! in which we do nothing is a measure. Where the disk is not known, as over a network, the time is asked for that any task was held
 //! up by I/O (`/proc/pressure/io`). That hears less: not those who wait for the journal of XFS, nor waits that are
 //! short beside a tick of the kernel's clock. A control group's own file would tell of nobody but us.
 
@@ -16,7 +16,7 @@ use rustix::fs::{major, minor, statx, AtFlags, StatxFlags};
 /// Who uses the disk for a larger part of the time is to be heard.
 const HIGH: f64 = 0.005;
 
-/// Where the kernel tells of what others do.
+/// Where the kernel shows what other programs do.
 pub(crate) enum Meter {
     /// The disks, each with its directory in sysfs.
     Disks(BTreeSet<PathBuf>),

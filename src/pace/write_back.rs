@@ -59,7 +59,7 @@ pub(crate) fn would_write_little_else(deletions: usize, directory: impl AsFd) ->
     dirty_kib().is_some_and(|dirty| dirty <= USUAL_KIB.saturating_add(ours))
 }
 
-/// What is to be written to its place on any disk, as far as the kernel tells.
+/// What is to be written to its place on any disk, as far as the kernel knows.
 fn dirty_kib() -> Option<u64> {
     parse_dirty(&fs::read_to_string("/proc/meminfo").ok()?)
 }

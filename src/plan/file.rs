@@ -11,7 +11,7 @@
 //! | 32 | SHA-256 of all before |
 //!
 //! Numbers are little-endian. Deleting by a plan needs no more trust than deleting by hand, and no less: it must belong
-//! to root or to who uses it, nobody else may be able to write to it, and a symlink is not followed.
+//! to root or to the caller, nobody else may be able to write to it, and a symlink is not followed.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -169,7 +169,7 @@ fn open_parent(path: &Path) -> Result<OwnedFd> {
         .map_err(|error| Error::io(parent, error))
 }
 
-/// Takes what tells a plan of this version from anything else.
+/// Takes the magic number and the version.
 fn check_format(bytes: &mut &[u8]) -> std::result::Result<(), &'static str> {
     if take(bytes, MAGIC.len()) != Some(MAGIC) {
         return Err("it is not a plan");

@@ -1,4 +1,4 @@
-//! What tells a repository from another one at the same place.
+//! The identity of a repository, which another one at the same place does not have.
 
 use std::path::PathBuf;
 
@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::repo::mode::Mode;
 use crate::repo::Repo;
 
-/// What tells a repository from a copy of it.
+/// What a repository does not share with a copy of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct RepoIdentity {
     /// The inode of its directory `objects`.

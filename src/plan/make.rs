@@ -45,7 +45,7 @@ pub fn plan(repo: &Repo, options: &PlanOptions, control: &Control) -> Result<Pla
     make(repo, None, &mut Alone, &|_| Vec::new(), options, control)
 }
 
-/// As [`plan`](fn@plan), with further roots; `names` tells what a commit that is to go was kept by.
+/// As [`plan`](fn@plan), with further roots; `names` has what kept each commit to delete.
 pub(crate) fn make(
     repo: &Repo,
     sysroot: Option<&Path>,

@@ -1,10 +1,10 @@
-//! A plan: what will have to go, worked out beforehand, so that it can be deleted later without a crawl.
+//! A plan: the objects to delete, listed beforehand, so that they can be deleted later without a crawl.
 //!
 //! It is made for roots that are assumed: on a sysroot, those after a staged deployment was finalized. When it is
 //! applied, [`Mark::resume`](crate::mark) takes over what was known and looks at what changed since, exactly as a
 //! prune does between two slices:
 //!
-//! * A root the plan assumed, or one whose history it followed as far, needs no look: what it reaches is no candidate.
+//! * A root the plan assumed, or one whose history it followed as far, needs no crawl: what it reaches is no candidate.
 //! * A root the plan expected to be dropped takes back what it reaches. The plan knows which candidates those are.
 //! * Any other root, and any commit that appeared since, is crawled.
 //! * A candidate that is not the same file any more is left alone.

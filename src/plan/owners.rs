@@ -1,6 +1,6 @@
 //! Which candidates each commit that is to go reaches.
 //!
-//! It tells what every dropped deployment accounts for, and lets one that is kept after all take back what it needs
+//! It has what every dropped deployment accounts for, and lets one that is kept after all take back what it needs
 //! without a crawl. Commits share most of what they reach, so a candidate holds the number of a set, and a set is
 //! another one and one more commit.
 

@@ -112,7 +112,7 @@ fn a_ref_that_goes_with_its_commit_meanwhile_is_no_damage() {
     }
 }
 
-/// As it is seen by who reads while another prune is at work, and once that is done.
+/// As a reader sees it while another prune is at work, and once that is done.
 #[test]
 fn a_commit_that_goes_meanwhile_after_its_directories_is_no_damage() {
     for dry_run in [false, true] {

@@ -54,7 +54,7 @@ pub(crate) fn remove_stale(
     result
 }
 
-/// Notes what goes.
+/// Notes an item to delete.
 fn note(name: &OsStr, options: &PruneOptions, report: &mut PruneReport) {
     report.tmp_pruned += 1;
     if let Some(observer) = options.observer {
@@ -66,7 +66,7 @@ struct Removal<'a> {
     repo: &'a Repo,
     options: &'a PruneOptions<'a>,
     control: &'a Control,
-    /// What is to go, the next one last.
+    /// The items to delete, the next one last.
     names: Vec<OsString>,
     stuck: Stuck,
     bytes: AtomicU64,

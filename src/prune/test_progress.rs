@@ -1,4 +1,4 @@
-//! Tests of what a run tells of its progress.
+//! Tests of the progress that a run reports.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;

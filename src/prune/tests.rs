@@ -301,7 +301,7 @@ fn a_limit_of_bytes_is_reached_when_it_is_met() {
     }
 }
 
-/// Whoever ignores locks puts a commit back that we have deleted, with all that it reaches.
+/// A process that ignores locks puts a commit back that we have deleted, with all that it reaches.
 #[test]
 fn what_is_back_in_a_repository_without_locking_stays() {
     for back_at in [ObjectType::Commit, ObjectType::DirTree, ObjectType::File] {

@@ -21,7 +21,7 @@ use crate::workers::contain_panic;
 /// How often Python is asked and told.
 const TICK: Duration = Duration::from_millis(50);
 
-/// How many items may wait for Python before the work rests.
+/// How many items may wait for Python before the work pauses.
 const MOST_ITEMS: usize = 1 << 14;
 
 /// What Python wants to be asked and told.

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 
-/// Where the kernel tells it.
+/// Where the kernel shows it.
 const PATH: &str = "/proc/sys/kernel/random/boot_id";
 
 /// The kernel's id of this boot, as a line.

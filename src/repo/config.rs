@@ -22,7 +22,7 @@ pub enum LockTimeout {
 }
 
 impl LockTimeout {
-    /// No longer than the default, unless whoever chose it is trusted.
+    /// No longer than the default, unless the owner of the setting is trusted.
     pub(crate) fn bounded(self, is_trusted: bool) -> Self {
         match self {
             own if is_trusted => own,

@@ -1,6 +1,6 @@
 //! An owned descriptor of a directory in a repository: the one place that opens, writes and deletes there by name.
 //!
-//! Whoever owns the repository may exchange any name in it for a symlink, a FIFO or another directory at any time. So no
+//! The owner of the repository may exchange any name in it for a symlink, a FIFO or another directory at any time. So no
 //! symlink is followed below a directory once it is opened, and a file is looked at before it is opened: opening a
 //! device or a FIFO can be enough to set something going.
 

@@ -193,7 +193,7 @@ fn set_lock(file: BorrowedFd, lock_type: i32) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Who holds the lock on `file`, as `F_OFD_GETLK` tells.
+/// Who holds the lock on `file`, as `F_OFD_GETLK` reports it.
 pub(crate) fn state(file: BorrowedFd) -> std::io::Result<LockState> {
     let mut lock = whole_file(libc::F_WRLCK)?;
     fcntl(file, FcntlArg::F_OFD_GETLK(&mut lock))?;

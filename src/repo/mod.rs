@@ -171,7 +171,7 @@ impl Repo {
 
     /// Switches `core.tombstone-commits` on, for good, and opens the repository anew.
     ///
-    /// Mirrors `ot_enable_tombstone_commits`: whoever deletes a commit by name wants those who mirror it to know.
+    /// Mirrors `ot_enable_tombstone_commits`: a commit that is deleted by name has to be known as deleted to mirrors.
     pub(crate) fn with_tombstones(self) -> Result<Self> {
         if self.config.tombstones {
             return Ok(self);

@@ -1,4 +1,4 @@
-//! What is known of a file from a look at it, and what tells it from a later one of the same name.
+//! The attributes of a file, and its identity, which a later file of the same name does not have.
 
 use std::os::fd::OwnedFd;
 
@@ -69,13 +69,13 @@ impl Seen {
         FileType::from_raw_mode(self.0.stx_mode.into()) == FileType::Directory
     }
 
-    /// What tells it from a later file of the same name.
+    /// What a later file of the same name does not share.
     pub fn identity(&self) -> Identity {
         Identity::of(&self.0)
     }
 }
 
-/// What tells an object's file from a later one of the same name: a hash of inode, size, and the times at which it was
+/// What a later file of the same name does not share with an object's file: a hash of inode, size, and the times at which it was
 /// made and last written. The time of its last change of status is not part of it: that changes when a checkout that
 /// shares the file is removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,8 +2,8 @@
 //!
 //! libostree waits for a repository's lock in one of two ways. With a timeout of -1 it sleeps in the kernel and gets
 //! the lock as soon as it is free for a moment. Otherwise it tries once a second, and a lock that is free for a
-//! tenth of the time would let it wait for long. Both open `.lock` first, which can be watched: whoever opened it and
-//! has not closed it yet may be waiting, and is given time for his next try.
+//! tenth of the time would let it wait for long. Both open `.lock` first, which can be watched: a process that opened it and
+//! has not closed it yet may be waiting, and is given time for its next try.
 
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;

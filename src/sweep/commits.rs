@@ -1,6 +1,6 @@
 //! Deleting commits, the first step of every sweep.
 //!
-//! Order matters to who comes after a crash. A commit's detached metadata goes first, then the commit; after a
+//! The order matters after a crash. A commit's detached metadata goes first, then the commit; after a
 //! durability [`barrier`] its children may go, and its mark as partial.
 //! libostree removes that mark first, so that a commit of which half was pulled looks whole for a while; here a
 //! commit never claims to have more than it has.

@@ -10,7 +10,7 @@ use crate::repo::seen::Seen;
 use crate::repo::Repo;
 use crate::workers::Crew;
 
-/// What goes.
+/// An item that is deleted.
 pub(crate) enum Gone<'a> {
     Object(ObjectName, &'a Seen),
     Leftover(Item, Reason),

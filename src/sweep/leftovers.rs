@@ -269,7 +269,7 @@ impl Summaries {
         self.orphans.is_empty()
     }
 
-    /// Removes them until `deadline`; a dry run only tells them. Needs the exclusive lock, but for a dry run.
+    /// Removes them until `deadline`; a dry run only reports them. Needs the exclusive lock, but for a dry run.
     pub fn run(
         &mut self,
         context: Context,

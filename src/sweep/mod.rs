@@ -2,7 +2,7 @@
 //!
 //! [`verdict`] decides, for dry and real runs alike; [`objects`] goes through the object directories, in the [`order`]
 //! that suits the file system; [`commits`] and [`leftovers`] take care of what belongs to a commit: detached metadata, partial marks, static deltas, cached
-//! summaries. [`checkout`] removes directory trees, [`extent`] tells what that gives back, [`tmp`] finds what
+//! summaries. [`checkout`] removes directory trees, [`extent`] measures what that gives back, [`tmp`] finds what
 //! interrupted transactions left, and [`uncollected`] what libostree never deletes.
 
 pub(crate) mod caches;

@@ -2,8 +2,8 @@
 //!
 //! Two passes keep parents before children: dirtrees, dirmetas and payload links in the first, files in the second.
 //! Between slices directories are listed, each by one thread; what is held in memory is the garbage of the directories
-//! at hand, never a table of all objects. Its candidates are put in [`Order`], and in a slice each portion of them is
-//! decided on and cleared by one thread. A slice ends at its deadline wherever it is: what is left of a portion waits
+//! at hand, never a table of all objects. Its candidates are put in [`Order`], and in a slice each chunk of them is
+//! decided on and cleared by one thread. A slice ends at its deadline wherever it is: what is left of a chunk waits
 //! for the next slice, and is decided on again then.
 
 use std::collections::BTreeSet;
@@ -14,7 +14,7 @@ use std::time::Instant;
 
 use super::caches;
 use super::context::{Context, Gone};
-use super::order::{is_plenty, Gathered, Order, Portion};
+use super::order::{is_plenty, Chunk, Gathered, Order};
 use super::removal::{remove, Removal};
 use super::verdict::{verdict, Verdict};
 use crate::error::Result;
@@ -42,7 +42,7 @@ struct State {
     /// What of the others is not yet put in order.
     gathered: Gathered,
     /// What is, but for what threads are at; the next one last.
-    portions: Vec<Portion>,
+    chunks: Vec<Chunk>,
     /// Where threads work alone.
     taken: Vec<u64>,
     /// Directories in which a kind of object was garbage that this pass leaves alone.
@@ -68,7 +68,7 @@ enum Task {
 /// What a thread is to do next.
 enum Next {
     List(u8),
-    Clear(Portion),
+    Clear(Chunk),
     /// Nothing, but for what others are at.
     Nothing,
 }
@@ -78,19 +78,19 @@ impl State {
         let is_enough = self.unopened.is_empty() || order.is_enough(&self.gathered);
         if !self.gathered.is_empty() && is_enough {
             // Those that are there already come first.
-            let gathered = order.portions(std::mem::take(&mut self.gathered));
-            self.portions.splice(..0, gathered);
+            let gathered = order.chunks(std::mem::take(&mut self.gathered));
+            self.chunks.splice(..0, gathered);
         }
         let may_clear = !matches!(task, Task::Gather);
-        let is_free = |portion: &Portion| portion.region.is_none_or(|region| !self.taken.contains(&region));
-        if let Some(next) = self.portions.iter().rposition(|portion| may_clear && is_free(portion)) {
-            let portion = self.portions.remove(next);
-            self.taken.extend(portion.region);
-            return Next::Clear(portion);
+        let is_free = |chunk: &Chunk| chunk.region.is_none_or(|region| !self.taken.contains(&region));
+        if let Some(next) = self.chunks.iter().rposition(|chunk| may_clear && is_free(chunk)) {
+            let chunk = self.chunks.remove(next);
+            self.taken.extend(chunk.region);
+            return Next::Clear(chunk);
         }
         let may_list = match task {
-            Task::Gather => !is_plenty(&self.portions),
-            Task::Tell => self.portions.is_empty(),
+            Task::Gather => !is_plenty(&self.chunks),
+            Task::Tell => self.chunks.is_empty(),
             Task::Delete(_) => false,
         };
         match self.unopened.pop_if(|_| may_list) {
@@ -100,10 +100,10 @@ impl State {
     }
 
     /// Takes back what a thread was at.
-    fn give_back(&mut self, portion: Portion) {
-        self.taken.retain(|region| Some(*region) != portion.region);
-        if !portion.candidates.is_empty() {
-            self.portions.push(portion);
+    fn give_back(&mut self, chunk: Chunk) {
+        self.taken.retain(|region| Some(*region) != chunk.region);
+        if !chunk.candidates.is_empty() {
+            self.chunks.push(chunk);
         }
     }
 }
@@ -135,7 +135,7 @@ impl Pass {
         let state = State {
             unopened,
             gathered: Gathered::default(),
-            portions: Vec::new(),
+            chunks: Vec::new(),
             taken: Vec::new(),
             for_later: BTreeSet::new(),
             cached: Vec::new(),
@@ -145,15 +145,15 @@ impl Pass {
         Self { lists: |_| true, prunes, counts, order, state: Mutex::new(state) }
     }
 
-    /// How much is left to do, in directories and portions.
+    /// How much is left to do, in directories and chunks.
     pub fn remaining(&self) -> usize {
         let state = self.lock();
-        state.unopened.len() + usize::from(!state.gathered.is_empty()) + state.portions.len()
+        state.unopened.len() + usize::from(!state.gathered.is_empty()) + state.chunks.len()
     }
 
     /// Whether there is something to decide on.
     pub fn has_gathered(&self) -> bool {
-        !self.lock().portions.is_empty()
+        !self.lock().chunks.is_empty()
     }
 
     /// Lists directories until there are candidates enough for a while. Needs no lock: each is decided on again when
@@ -232,7 +232,7 @@ impl<'a> Sweeper<'a> {
             // For the statement only, or the lock were held during the work.
             let next = self.pass.lock().next(self.pass.order, self.task);
             match next {
-                Next::Clear(portion) => self.clear(portion)?,
+                Next::Clear(chunk) => self.clear(chunk)?,
                 Next::List(number) => match self.list(number) {
                     // A dry run's figures are true, or there are none.
                     Err(error) if self.context.dry_run => return Err(error),
@@ -318,29 +318,29 @@ impl<'a> Sweeper<'a> {
         Ok(())
     }
 
-    /// Prunes a portion's candidates until they, or the slice's time, are used up.
-    fn clear(&mut self, mut portion: Portion) -> Result<()> {
+    /// Prunes a chunk's candidates until they, or the slice's time, are used up.
+    fn clear(&mut self, mut chunk: Chunk) -> Result<()> {
         let Context { control, crew, .. } = self.context;
         let result = loop {
             if let Err(cancelled) = control.check().and_then(|()| crew.pace.read()) {
                 break Err(cancelled);
             }
             // Unlinks may take long: the clock is looked at before each.
-            let Some(object) = portion.candidates.pop_if(|_| !self.is_over()) else {
+            let Some(object) = chunk.candidates.pop_if(|_| !self.is_over()) else {
                 break Ok(());
             };
             let number = object.checksum.directory();
             // It was listed.
-            let Some(directory) = portion.directories.get(&number) else { continue };
+            let Some(directory) = chunk.directories.get(&number) else { continue };
             if self.prune(directory, object) {
                 self.touched.insert(number);
                 crew.pace.deleted(directory);
             }
         };
-        if portion.candidates.is_empty() {
-            control.advance(portion.weight);
+        if chunk.candidates.is_empty() {
+            control.advance(chunk.weight);
         }
-        self.pass.lock().give_back(portion);
+        self.pass.lock().give_back(chunk);
         result
     }
 

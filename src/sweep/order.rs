@@ -49,7 +49,7 @@ pub(super) struct Gathered {
 }
 
 /// Candidates that one thread goes through.
-pub(super) struct Portion {
+pub(super) struct Chunk {
     /// The directories that they are in.
     pub directories: Arc<BTreeMap<u8, Directory>>,
     /// The next one last.
@@ -82,8 +82,8 @@ impl Order {
         gathered.directories.len() as u64 >= most || gathered.candidates.len() >= MANY
     }
 
-    /// Puts in order what was gathered; the first portion last.
-    pub fn portions(self, gathered: Gathered) -> Vec<Portion> {
+    /// Puts in order what was gathered; the first chunk last.
+    pub fn chunks(self, gathered: Gathered) -> Vec<Chunk> {
         let Gathered { directories, mut candidates } = gathered;
         let region = |inode: u64| match self {
             Self::AllocationGroups { bits } => Some(inode.checked_shr(bits).unwrap_or(0)),
@@ -102,23 +102,23 @@ impl Order {
         };
         let directories = Arc::new(directories);
         let done_before = |part: usize| (directories.len() * part / parts.len()) as u64;
-        let portions = parts.iter().enumerate().map(|(index, part)| Portion {
+        let chunks = parts.iter().enumerate().map(|(index, part)| Chunk {
             directories: Arc::clone(&directories),
             candidates: part.iter().rev().map(|(_, object)| *object).collect(),
             region: part.first().and_then(|(inode, _)| region(*inode)),
             weight: done_before(index + 1) - done_before(index),
         });
-        portions.rev().collect()
+        chunks.rev().collect()
     }
 }
 
 /// Whether candidates are enough for a slice.
-pub(super) fn is_plenty(portions: &[Portion]) -> bool {
-    let directories = |portion: &Portion| portion.directories.len() as u64;
+pub(super) fn is_plenty(chunks: &[Chunk]) -> bool {
+    let directories = |chunk: &Chunk| chunk.directories.len() as u64;
     // Those that follow each other may have theirs in common.
-    let together = portions.chunk_by(|one, next| Arc::ptr_eq(&one.directories, &next.directories));
-    let open: u64 = together.filter_map(|portions| portions.first().map(directories)).sum();
-    let candidates: usize = portions.iter().map(|portion| portion.candidates.len()).sum();
+    let together = chunks.chunk_by(|one, next| Arc::ptr_eq(&one.directories, &next.directories));
+    let open: u64 = together.filter_map(|chunks| chunks.first().map(directories)).sum();
+    let candidates: usize = chunks.iter().map(|chunk| chunk.candidates.len()).sum();
     open >= most_open() || candidates >= PLENTY
 }
 
@@ -206,11 +206,11 @@ mod tests {
                 expected.sort_unstable();
             }
             let mut found = Vec::new();
-            let portions = order.portions(gathered());
-            assert_eq!(portions.iter().map(|portion| portion.weight).sum::<u64>(), 10);
-            for portion in portions.into_iter().rev() {
-                assert!(!portion.candidates.is_empty());
-                found.extend(portion.candidates.into_iter().rev());
+            let chunks = order.chunks(gathered());
+            assert_eq!(chunks.iter().map(|chunk| chunk.weight).sum::<u64>(), 10);
+            for chunk in chunks.into_iter().rev() {
+                assert!(!chunk.candidates.is_empty());
+                found.extend(chunk.candidates.into_iter().rev());
             }
             assert_eq!(
                 found,
@@ -222,9 +222,8 @@ mod tests {
 
     #[test]
     fn an_allocation_group_is_one_threads_and_elsewhere_all_can_help() {
-        let regions = |order: Order| {
-            order.portions(gathered()).iter().map(|portion| portion.region).collect::<Vec<_>>()
-        };
+        let regions =
+            |order: Order| order.chunks(gathered()).iter().map(|chunk| chunk.region).collect::<Vec<_>>();
         assert_eq!(regions(Order::AllocationGroups { bits: GROUP }), [Some(2), Some(1), Some(0)]);
         assert_eq!(regions(Order::AllocationGroups { bits: u64::BITS }), [Some(0)]);
         assert_eq!(regions(Order::Inodes), [None; 10_000_usize.div_ceil(PORTION)]);

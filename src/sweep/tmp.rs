@@ -151,7 +151,7 @@ pub(crate) fn remove(
 /// What a removal of all that is stale would do.
 #[derive(Default)]
 pub(crate) struct Forecast {
-    /// What would go.
+    /// What would be deleted.
     pub names: Vec<OsString>,
     /// What that gives back, and what can't be looked at.
     pub extent: Extent,

@@ -50,7 +50,7 @@ impl Candidate {
     }
 }
 
-/// What tells whether something owns a file.
+/// Finds whether something owns a file.
 struct Owners<'a> {
     repo: &'a Repo,
     expiry: Expiry,

@@ -315,7 +315,7 @@ fn prune(owner: &mut Owner, repo: &Repo, options: &CleanupOptions, control: &Con
     Ok(PruneReport { plan_refused, ..report })
 }
 
-/// Makes the cleanup outlast a power cut: whoever removes the stamp then must be sure that nothing comes back without
+/// Makes the cleanup outlast a power cut: a caller that removes the stamp then must be sure that nothing comes back without
 /// it. A journal keeps the order of unlinks in different directories, but btrfs does not, so the whole file systems
 /// are synced.
 fn make_durable(repo: &Repo, control: &Control) -> Result<()> {

@@ -17,7 +17,7 @@ pub struct DeploymentStatus {
     pub stateroot: String,
     /// The deployed commit.
     pub checksum: String,
-    /// Tells deployments of one commit apart.
+    /// Distinguishes deployments of one commit.
     pub serial: i32,
     /// The running one.
     pub booted: bool,

@@ -1,4 +1,4 @@
-//! A look at a sysroot, without changing or waiting for anything.
+//! Reads the state of a sysroot, without changing or waiting for anything.
 
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};

@@ -1,7 +1,7 @@
 //! A thread in which libostree can delete nothing.
 //!
 //! Since 2025.3 libostree's load of any sysroot unlinks `/run/ostree/nextroot-booted`, by which the running system
-//! knows its soft reboot, if that sysroot has no deployment for it. A look must not do that, nor fail because it may
+//! knows its soft reboot, if that sysroot has no deployment for it. A command that only reads must not do that, nor fail because it may
 //! not. So loads run in a thread of their own, whose system calls to unlink succeed and do nothing.
 
 use std::path::Path;

@@ -1,4 +1,4 @@
-"""Names what a reader of the documents and of Python's docstrings would stumble over, and fails then.
+"""Names what a reader of documents, docstrings, Rust's doc comments and help would stumble over, and fails then.
 
 It knows words that stand for a picture where the field has a term, and subjects that do not say who acts.
 """
@@ -36,6 +36,8 @@ RULES = {
     r"\bthat which\b": "the thing's name",
 }
 
+_DOC_COMMENT = re.compile(r"\s*//[/!] ?(.*)")
+
 
 class Passage(NamedTuple):
     """A part of a file.
@@ -52,7 +54,7 @@ class Passage(NamedTuple):
 
 
 def passages() -> Iterator[Passage]:
-    """The documents without code, and the docstrings."""
+    """The documents without code, docstrings, doc comments, and the texts of help."""
     for path in sorted([*_PROJECT.glob("*.md"), *_PROJECT.glob("docs/*.md")]):
         # A changelog says what was true then.
         if path.name != "CHANGELOG.md":
@@ -63,6 +65,13 @@ def passages() -> Iterator[Passage]:
                 text = ast.get_docstring(node, clean=False)
                 if text is not None:
                     yield Passage(path, node.body[0].lineno, _without_code(text))
+            elif isinstance(node, ast.keyword) and node.arg == "help":
+                texts = [part.value for part in ast.walk(node.value) if isinstance(part, ast.Constant)]
+                yield Passage(path, node.value.lineno, " ".join(map(str, texts)))
+    for path in sorted(_PROJECT.glob("src/**/*.rs")):
+        lines = path.read_text(encoding="utf-8").splitlines()
+        comments = [match[1] if (match := _DOC_COMMENT.match(line)) else "" for line in lines]
+        yield Passage(path, 1, _without_code("\n".join(comments)))
 
 
 def _without_code(text: str) -> str:
