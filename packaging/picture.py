@@ -1,4 +1,4 @@
-"""Draws a terminal session, of real output on a real sysroot, as an SVG: `picture.py FILE`. Needs root."""
+"""Draws a terminal session, of real output on a real sysroot, as an SVG: `picture.py FILE [COLUMNS]`. Needs root."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from rich.text import Text
 
 from support.sysroots import BRANCH, COMMAND, Sysroot, make_tree
 
-COLUMNS = 96
 # Of ten files each.
 DIRECTORIES = 400
 # Fonts from the network are no part of the picture.
@@ -32,7 +31,7 @@ def commit(sysroot: Sysroot, version: int) -> str:
     return checksum
 
 
-def session(place: Path) -> list[tuple[str, str]]:
+def session(place: Path, columns: int) -> list[tuple[str, str]]:
     """Commands and what they print, in a system that was just updated to its third version."""
     sysroot = Sysroot.create(place / "sysroot")
     try:
@@ -44,11 +43,11 @@ def session(place: Path) -> list[tuple[str, str]]:
         stage = f"ostree admin deploy --stage {BRANCH} >/dev/null; ostree admin finalize-staged"
         sysroot.boot(checksums[-1], f"{stage}; {COMMAND} stamp >/dev/null")
         *_, file = sysroot.ostree("ls", "-C", newest, "/usr/share/7/1").split()[:5]
-        commands = ["status", "du", f"why {file[:12]}", "cleanup --auto", "cleanup --auto"]
+        commands = ["status", "du", f"why {file[:12]}", "cleanup", "status --check"]
         shown = []
         for command in commands:
             # A terminal of this width for stdout; the progress bar is for the eye only.
-            line = f"stty cols {COLUMNS}; {COMMAND} {command} 2>/dev/null"
+            line = f"stty cols {columns}; {COMMAND} {command} 2>/dev/null"
             done = sysroot.boot(newest, "script", "-qec", line, "/dev/null")
             shown.append((f"ostree-sweep {command}", done.stdout.replace("\r\n", "\n")))
         return shown
@@ -58,12 +57,13 @@ def session(place: Path) -> list[tuple[str, str]]:
 
 def main() -> None:
     """Draws it."""
+    columns = int(sys.argv[2]) if len(sys.argv) > 2 else 80
     with tempfile.TemporaryDirectory() as place:
-        shown = session(Path(place))
-    console = Console(record=True, width=COLUMNS, file=io.StringIO(), force_terminal=True)
+        shown = session(Path(place), columns)
+    console = Console(record=True, width=columns, file=io.StringIO(), force_terminal=True)
     for command, output in shown:
         console.print(Text.assemble(("# ", "bold green"), (command, "bold")))
-        console.print(Text(output))
+        console.print(Text.from_ansi(output))
     picture = console.export_svg(title="ostree-sweep", unique_id="session")
     Path(sys.argv[1]).write_text(WEB_FONT.sub("", picture), encoding="utf-8")
 

@@ -1,4 +1,4 @@
-"""Names what a reader of documents, docstrings, Rust's doc comments and help would stumble over, and fails then.
+"""Names what a reader of documents, docstrings, doc comments and help would stumble over, and fails then.
 
 It knows words that stand for a picture where the field has a term, and subjects that do not say who acts.
 """
