@@ -169,6 +169,26 @@ def test_delete_commit_leaves_a_tombstone(workshop: Workshop, repo: Path) -> Non
     assert f"{middle}.commit" in again.stderr
 
 
+def test_a_dry_run_tells_what_the_deletion_of_a_commit_frees(repo: Path) -> None:
+    """`ostree` refuses to tell it. What goes is a commit in the middle, with the deltas that lead to it."""
+    middle = commits(repo)[1]
+    ostree(repo, "static-delta", "generate", "--empty", f"--to={middle}")
+    words = ["ostree", f"--repo={repo}", "prune", f"--delete-commit={middle}", "--no-prune"]
+    refused = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert refused.returncode == 1
+    assert "Cannot specify both --delete-commit and --no-prune" in refused.stderr
+    before = objects(repo)
+    told = sweep(repo, f"--delete-commit={middle}", "--dry-run")
+    assert (told.returncode, told.stderr) == (0, "")
+    assert objects(repo) == before
+    assert "tombstone-commits" not in (repo / "config").read_text()
+    total, would_delete, deltas = told.stdout.splitlines()
+    done = sweep(repo, f"--delete-commit={middle}").stdout.splitlines()
+    freed = would_delete.replace("Would delete: ", "Deleted ").replace("freeing ", "")
+    assert done == [total, f"{freed} freed", "Deleted 1 static deltas"]
+    assert deltas == "Would delete 1 static deltas"
+
+
 def test_tombstones_are_left_by_every_prune_that_wants_them(workshop: Workshop, repo: Path) -> None:
     ostree(repo, "config", "set", "core.tombstone-commits", "true")
     theirs = workshop.copy(repo)
