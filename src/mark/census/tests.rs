@@ -5,6 +5,7 @@ use rustix::time::{ClockId, Timespec};
 
 use super::super::stamps::is_settled;
 use super::*;
+use crate::holds::Lockable;
 use crate::repo::object::directory_name;
 use crate::test_repo::{with_crew, TestRepo};
 
@@ -205,5 +206,21 @@ fn a_preemption_between_two_readings_is_no_clock_that_was_set() {
             }
         });
         assert!(offset.abs_diff(1_000_000_000) < 1000, "{preempted}: {offset}");
+    }
+}
+
+#[test]
+fn with_a_lock_held_no_tick_is_waited_for() {
+    let files = TestRepo::new("bare");
+    let (repo, mut census) = settled(&files, 7);
+    for number in 0..20 {
+        let mut bytes = [7; 32];
+        bytes[1] = number;
+        add(&files, Checksum(bytes));
+        let found = with_crew(&repo, 1, |crew, control| {
+            let _hold = control.hold(Lockable::RepoExclusive);
+            census.update(&repo, crew, control, None)
+        });
+        assert_eq!(found.unwrap().commits, [Checksum(bytes)], "number {number}");
     }
 }

@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
+use crate::holds::Lockable;
 use crate::repo::object::Checksum;
 use crate::test_repo::TestRepo;
 
@@ -140,4 +141,21 @@ fn when_the_clock_was_set_all_is_read() {
     names.clock.offset += 3_600_000_000_000;
     assert_eq!(names.update(&repo, &control, Some(later())).unwrap(), Change::Some);
     assert_eq!(targets(&names)["main"], old);
+}
+
+#[test]
+fn with_a_lock_held_no_tick_is_waited_for() {
+    let files = TestRepo::new("archive");
+    let [old, new] = commits(&files);
+    let (repo, mut names) = settled(&files);
+    let control = Control::new();
+    let heads = files.path().join("refs/heads");
+    for number in 0..20 {
+        let commit = if number % 2 == 0 { old } else { new };
+        std::fs::write(heads.join("scratch"), format!("{commit}\n")).unwrap();
+        std::fs::rename(heads.join("scratch"), heads.join("main")).unwrap();
+        let _hold = control.hold(Lockable::RepoExclusive);
+        names.update(&repo, &control, None).unwrap();
+        assert_eq!(targets(&names)["main"], commit, "number {number}");
+    }
 }
