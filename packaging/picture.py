@@ -1,4 +1,4 @@
-"""Draws a terminal session, of real output on a real sysroot, as an SVG: `picture.py FILE [COLUMNS]`. Needs root."""
+"""Draws a session of real output on a real sysroot, as SVG: `picture.py FILE [COLUMNS]`. Needs root."""
 
 from __future__ import annotations
 
