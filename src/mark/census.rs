@@ -30,6 +30,9 @@ use crate::workers::Crew;
 /// Number of object directories.
 pub(crate) const DIRECTORIES: usize = 256;
 
+/// With fewer directories to list for each thread, starting it takes longer than they do.
+const WORTH_A_THREAD: usize = 8;
+
 /// After so many entries of a directory the clock is looked at.
 const BETWEEN_LOOKS: u32 = 512;
 
@@ -149,10 +152,12 @@ impl Census {
             stale = self.find_stale(repo)?;
         }
         let listed = Mutex::new((HashSet::new(), HashSet::new()));
-        let crew = Crew { jobs: crew.jobs.min(stale.len()), ..crew };
-        crew.for_each(stale.len(), |index| {
+        let (absent, present): (Vec<_>, Vec<_>) =
+            stale.iter().copied().partition(|(_, seen)| *seen == Known::AsOf(None));
+        let crew = Crew { jobs: crew.jobs.min(present.len().div_ceil(WORTH_A_THREAD)), ..crew };
+        crew.for_each(present.len(), |index| {
             control.check()?;
-            let number = stale[index].0;
+            let number = present[index].0;
             if let Some(commits) = list_commits(repo, number, crew.pace, deadline)? {
                 let mut listed = listed.lock().unwrap_or_else(PoisonError::into_inner);
                 listed.0.insert(number);
@@ -160,7 +165,8 @@ impl Census {
             }
             Ok(())
         })?;
-        let (directories, found) = listed.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let (mut directories, found) = listed.into_inner().unwrap_or_else(PoisonError::into_inner);
+        directories.extend(absent.into_iter().map(|(number, _)| number));
         for (number, seen) in &stale {
             self.directories[usize::from(*number)] =
                 if directories.contains(number) { *seen } else { Known::Nothing };

@@ -119,7 +119,7 @@ pub(super) fn is_plenty(chunks: &[Chunk]) -> bool {
     let together = chunks.chunk_by(|one, next| Arc::ptr_eq(&one.directories, &next.directories));
     let open: u64 = together.filter_map(|chunks| chunks.first().map(directories)).sum();
     let candidates: usize = chunks.iter().map(|chunk| chunk.candidates.len()).sum();
-    open >= most_open() || candidates >= PLENTY
+    candidates >= PLENTY || open > 0 && open >= most_open()
 }
 
 /// How many directories may be open at a time.

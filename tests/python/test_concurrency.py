@@ -231,7 +231,7 @@ def test_a_prune_that_overlooks_others_is_noticed(repo: Path, trees: list[Path],
                 time.sleep(ROUND_S / 2)
             check(repo)
 
-    with pytest.raises(AssertionError, match=r"No such (metadata )?object|missing|not found"):
+    with pytest.raises(AssertionError, match=r"No such (metadata )?object|Couldn't find|missing|not found"):
         work()
 
 
