@@ -70,7 +70,7 @@ fn repo() -> TestRepo {
 #[test]
 fn steps_only_rise_within_a_phase() {
     let retention = Retention::refs(Keep::ALONE);
-    for impact in [Impact::Idle, Impact::Balanced, Impact::Full] {
+    for impact in [Impact::Balanced, Impact::Full] {
         let files = repo();
         let effort = Effort { lock_slice: Duration::from_millis(1), ..Effort::new(impact) };
         let options = |dry_run| PruneOptions {

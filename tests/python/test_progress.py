@@ -94,7 +94,7 @@ def sysroot(tmp_path: Path) -> Sysroot:
 
 
 @pytest.mark.needs_root
-@pytest.mark.parametrize("impact", ["idle", "balanced", "full"])
+@pytest.mark.parametrize("impact", ["balanced", "full"])
 def test_it_rises_in_all_phases_of_all_calls(sysroot: Sysroot, impact: Any) -> None:
     seen: list[Progress] = []
     phases: set[str] = set()
