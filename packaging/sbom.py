@@ -22,11 +22,19 @@ RESOLVED = (
     "--filter-platform=x86_64-unknown-linux-gnu",
 )
 
+LISTED = (
+    *("--locked", "--features=python", "--edges=normal,no-proc-macro", "--target=x86_64-unknown-linux-gnu"),
+    *("--prefix=none", "--no-dedupe", "--format={p}"),
+)
+
 
 def main() -> None:
     """Prints the SBOM."""
     done = subprocess.run(["cargo", "metadata", *RESOLVED], cwd=ROOT, check=True, stdout=subprocess.PIPE)
     found = json.loads(done.stdout)
+    # Which features are on is only told without the tests' dependencies by `cargo tree`.
+    tree = subprocess.run(["cargo", "tree", *LISTED], cwd=ROOT, check=True, capture_output=True, text=True)
+    listed = set(tree.stdout.splitlines())
     packages = {package["id"]: package for package in found["packages"]}
     nodes = {node["id"]: node for node in found["resolve"]["nodes"]}
     checksums = {
@@ -34,12 +42,12 @@ def main() -> None:
         for package in tomllib.loads((ROOT / "Cargo.lock").read_text(encoding="utf-8"))["package"]
     }
     root = found["resolve"]["root"]
-    linked = {root: linked_by(nodes[root], packages)}
+    linked = {root: linked_by(nodes[root], packages, listed)}
     unseen = list(linked[root])
     while unseen:
         crate = unseen.pop()
         if crate not in linked:
-            linked[crate] = linked_by(nodes[crate], packages)
+            linked[crate] = linked_by(nodes[crate], packages, listed)
             unseen += linked[crate]
     ours = packages[root]
     names = {crate: f"pkg:cargo/{packages[crate]['name']}@{packages[crate]['version']}" for crate in linked}
@@ -88,12 +96,13 @@ def main() -> None:
     print(json.dumps(sbom, indent=1))
 
 
-def linked_by(node: dict[str, Any], packages: dict[str, Any]) -> list[str]:
+def linked_by(node: dict[str, Any], packages: dict[str, Any], listed: set[str]) -> list[str]:
     """The crates that a crate is linked with: no build scripts', no tests', and no procedural macros."""
     return [
         dependency["pkg"]
         for dependency in node["deps"]
         if any(kind["kind"] is None for kind in dependency["dep_kinds"])
+        and "{name} v{version}".format(**packages[dependency["pkg"]]) in listed
         and not any("proc-macro" in target["kind"] for target in packages[dependency["pkg"]]["targets"])
     ]
 
