@@ -15,7 +15,14 @@ use crate::repo::Repo;
 /// type, a ref, or one of these with the path of a file or directory in its tree, `COMMIT:/PATH`. Without a type commits
 /// come first. A full checksum needs not be there.
 pub(super) fn resolve(repo: &Repo, roots: &[Root], text: &str) -> Result<ObjectName> {
-    match text.split_once(":/") {
+    let is_root = |text| roots.iter().any(|root| is_called(root, text));
+    if is_root(text) {
+        return named(repo, roots, text);
+    }
+    // An image's name has `:/` in it, too: docker://HOST/NAME.
+    let splits =
+        || text.match_indices(":/").map(|(at, separator)| (&text[..at], &text[at + separator.len()..]));
+    match splits().find(|(commit, _)| is_root(commit)).or_else(|| splits().next()) {
         Some((commit, path)) => at_path(repo, named(repo, roots, commit)?, Path::new(path)),
         None => named(repo, roots, text),
     }

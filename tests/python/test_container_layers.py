@@ -197,6 +197,7 @@ def test_why_takes_the_names_that_people_know(host: Host) -> None:
     first, second = (why(name, sysroot=host.sysroot.path) for name in names)
     assert first == second
     assert [way.name for way in first.kept_by] == [names[0]]
+    assert why(f"{names[0]}:/", sysroot=host.sysroot.path).object.endswith(".dirtree")
     host.sysroot.ostree("refs", "--create=org.example.C:os/x", "--collections", BRANCH)
     commit = host.sysroot.ostree("rev-parse", BRANCH).strip()
     for name in ("org.example.C:os/x", "(org.example.C, os/x)"):
