@@ -74,9 +74,14 @@ pub enum Error {
     /// A fault of this crate's own, or of a decoder it uses.
     #[error("internal error: {0}")]
     Internal(String),
-    /// libostree had to write, and the disk is full.
-    #[error("{0}")]
-    NoSpace(String),
+    /// libostree met an error of the kernel's, and did not say on which file.
+    #[error("{message}")]
+    Libostree {
+        /// The kernel's number.
+        errno: i32,
+        /// libostree's message.
+        message: String,
+    },
     /// The host lacks a library that is needed now, or has one that is too old.
     #[error("{0}")]
     MissingLibrary(String),

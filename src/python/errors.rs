@@ -31,7 +31,7 @@ pub(super) fn to_python(py: Python, error: Error) -> PyErr {
         }
         Error::Busy(_) => raised::LockTimeoutError::new_err((libc::EAGAIN, message)),
         Error::MissingLibrary(_) => PyImportError::new_err(message),
-        Error::NoSpace(_) => PyOSError::new_err((libc::ENOSPC, message)),
+        Error::Libostree { errno, message } => PyOSError::new_err((errno, message)),
         Error::Cancelled(report) => {
             match report.map(|report| PruneDict::from(*report).into_pyobject(py)).transpose() {
                 Ok(report) => raised::OperationCancelled::new_err(report.map(Bound::unbind)),

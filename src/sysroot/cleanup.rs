@@ -262,7 +262,7 @@ fn write_refs(
     owner.unlock();
     match result? {
         Ok(()) => Ok(true),
-        Err(Error::NoSpace(_)) => Ok(false),
+        Err(Error::Libostree { errno: libc::ENOSPC, .. }) => Ok(false),
         // Refs that are left keep more than is needed, and can be pruned around.
         Err(Error::Sysroot(error)) => {
             report

@@ -50,7 +50,7 @@ impl Sysroot {
     pub fn try_lock(&self, path: &Path) -> Result<bool> {
         let lock = path.join(LOCK_FILE);
         let result = match self.0.try_lock() {
-            Err(error) if error.is_no_space() => {
+            Err(error) if error.errno() == Some(Errno::NOSPC) => {
                 match linkat(CWD, path.join("ostree/repo/config"), CWD, &lock, AtFlags::empty()) {
                     Ok(()) | Err(Errno::EXIST) => self.0.try_lock(),
                     Err(_) => Err(error),
@@ -58,7 +58,10 @@ impl Sysroot {
             }
             other => other,
         };
-        result.map_err(|cause| if cause.is_no_space() { Error::io(lock, Errno::NOSPC) } else { cause.into() })
+        result.map_err(|cause| match cause.errno() {
+            Some(errno) => Error::io(lock, errno),
+            None => cause.into(),
+        })
     }
 
     pub fn unlock(&self) {
@@ -88,7 +91,7 @@ pub(super) fn write_refs(path: &Path, listing: &Listing, control: &Control) -> R
     cancellable(control, |cancellable| {
         let repo = Repo::open(&path.join("ostree/repo"), cancellable)??;
         match set_refs(&repo, listing) {
-            Err(Error::NoSpace(_)) => {
+            Err(Error::Libostree { errno: libc::ENOSPC, .. }) => {
                 delete_other_refs(&repo, listing)?;
                 set_refs(&repo, listing)
             }
@@ -202,8 +205,8 @@ impl From<Failure> for Error {
             Error::Cancelled(None)
         } else if failure.is_would_block() {
             Error::Busy(failure.message)
-        } else if failure.is_no_space() {
-            Error::NoSpace(failure.message)
+        } else if let Some(errno) = failure.errno() {
+            Error::Libostree { errno: errno.raw_os_error(), message: failure.message }
         } else {
             Error::Sysroot(failure.message)
         }

@@ -11,6 +11,8 @@ use std::path::Path;
 use std::ptr::{null, null_mut, NonNull};
 use std::sync::OnceLock;
 
+use rustix::io::Errno;
+
 use crate::error::{Error, Result};
 use crate::libglib::{self, declare_functions, text, ErrorPlace, GError, Pointer, Text};
 
@@ -97,9 +99,14 @@ impl Failure {
         self.code == Some(19)
     }
 
-    /// `G_IO_ERROR_NO_SPACE`.
-    pub fn is_no_space(&self) -> bool {
-        self.code == Some(12)
+    /// The kernel's number, where the code stands for a single one.
+    pub fn errno(&self) -> Option<Errno> {
+        match self.code? {
+            12 => Some(Errno::NOSPC),  // G_IO_ERROR_NO_SPACE
+            14 => Some(Errno::ACCESS), // G_IO_ERROR_PERMISSION_DENIED
+            21 => Some(Errno::ROFS),   // G_IO_ERROR_READ_ONLY
+            _ => None,
+        }
     }
 
     /// `G_IO_ERROR_WOULD_BLOCK`.

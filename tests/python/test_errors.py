@@ -7,8 +7,10 @@ import errno
 import os
 import subprocess
 import sys
+import tempfile
 import textwrap
-from typing import TYPE_CHECKING, Callable
+from pathlib import Path
+from typing import Callable
 
 import pytest
 
@@ -16,9 +18,6 @@ import ostree_sweep
 from ostree_sweep import LockTimeoutError, NotARepoError, aio, errors
 from support.samples import locked, ostree
 from support.sysroots import PROJECT
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 LOCK_AND_WAIT = """
 import sys
@@ -172,3 +171,24 @@ def test_what_could_not_be_removed_has_the_kernels_number(repo: Path) -> None:
     (failure,) = raised.value.report.failures
     assert (failure.path, failure.errno) == (str(stuck.relative_to(repo)), errno.EPERM)
     assert "not permitted" in failure.error
+
+
+@pytest.mark.needs_root
+@pytest.mark.parametrize("call", ["cleanup", "auto_cleanup"])
+def test_another_users_sysroot(call: str) -> None:
+    """libostree says neither which file it can't open nor, in its message, the number of the error."""
+    with tempfile.TemporaryDirectory() as directory:
+        # Unlike pytest's own directories, others may pass through this one.
+        Path(directory).chmod(0o755)
+        ostree("admin", f"--sysroot={directory}", "init-fs", directory)
+        # The interpreter may live where others can't go: all it needs is loaded before the user changes.
+        script = (
+            "import os, sys, ostree_sweep\n"
+            "ostree_sweep.cleanup(sys.argv[1], impact='full'); ostree_sweep.request_cleanup(sys.argv[1])\n"
+            "os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
+            f"try: ostree_sweep.{call}(sys.argv[1], impact='full')\n"
+            "except PermissionError as error: print(error.errno, error.filename)\n"
+        )
+        command = [sys.executable, "-c", script, directory]
+        done = subprocess.run(command, check=True, capture_output=True, text=True, cwd="/")
+        assert done.stdout == f"{errno.EACCES} {directory}/ostree/lock\n"
