@@ -20,6 +20,7 @@ use crate::effort::Effort;
 use crate::error::{Error, Result};
 use crate::mark::census::{Census, DIRECTORIES};
 use crate::mark::confirm::{confirm_shared, missing, GLANCE};
+use crate::mark::cut::cut_histories;
 use crate::mark::retention::Retention;
 use crate::mark::{Alone, Behind, Confirmation, Mark, RootSource};
 use crate::pace::Pace;
@@ -154,6 +155,9 @@ pub(crate) fn prune_within(
     if let Some(PlanUse { plan, .. }) = plan {
         plan.check_repo(repo)?;
     }
+    // Before it is deleted, and what is behind it can no longer be found.
+    let cut =
+        retention.deleted.map_or_else(|| Ok(Vec::new()), |commit| cut_histories(repo, commit, control))?;
     let timeout = effort.lock_timeout;
     let lock = if dry_run { repo.lock_for_reading(timeout) } else { repo.lock(timeout)? };
     let pace = Pace::new(&effort, repo.objects(), control);
@@ -239,6 +243,7 @@ pub(crate) fn prune_within(
         let foretold = limits.foretell(repo, report.bytes_freed()).map(Into::into);
         report.unfinished = report.unfinished.or(foretold);
     }
+    report.warnings.extend(cut);
     report.locks = control.lock_times();
     report.disk_bytes_freed = control.disk_bytes_freed() - counted_twice;
     report.duration = start.elapsed();

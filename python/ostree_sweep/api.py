@@ -404,8 +404,9 @@ def prune(
         strict: a name in `retain_branch_depth` that matches no ref is an error, not a warning in the report.
         ignore_missing_commits: go on where a ref's commit is missing, with a warning; otherwise an error, as
             somebody may be about to pull it.
-        delete_commit: checksum of a commit to delete, which no ref may lead to; from then on the repository
-            keeps tombstones of deleted commits.
+        delete_commit: checksum of a commit to delete, which no ref may name; from then on the repository
+            keeps tombstones of deleted commits. If it is inside a branch, no ref leads to the branch's older
+            commits any more, and a prune with `refs_only` deletes them; the report's `warnings` say how many.
         static_deltas_only: of `delete_commit`, delete only the static deltas that lead to it.
         stale_tmp: also delete from the repository's `tmp` what interrupted transactions left, by libostree's
             rule: staging directories of other boots, and what is older than `core.tmp-expiry-secs` (a day),

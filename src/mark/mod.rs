@@ -11,6 +11,7 @@ mod behind;
 pub(crate) mod census;
 pub(crate) mod confirm;
 pub(crate) mod crawl;
+pub(crate) mod cut;
 pub mod keep;
 pub mod live_set;
 mod names;

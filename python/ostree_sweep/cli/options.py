@@ -122,7 +122,12 @@ def add_retention(parser: Parser) -> Options:
 def add_deletion(parser: Parser) -> None:
     """What else to delete."""
     delete = parser.add_argument_group(_DELETE)
-    delete.add_argument("--delete-commit", metavar="COMMIT", help="delete a commit that no ref leads to")
+    delete.add_argument(
+        "--delete-commit",
+        metavar="COMMIT",
+        help="delete a commit that no ref names; if it is inside a branch, no ref leads to the branch's "
+        "older commits any more, and --refs-only deletes them",
+    )
     delete.add_argument(
         "--static-deltas-only",
         action="store_true",
