@@ -95,6 +95,28 @@ def test_wrong_usage_as_json(arguments: list[str]) -> None:
     assert json.loads(outcome.stdout)["error"]["type"] == "UsageError"
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--keep-younger-than="],
+        ["--keep-unreferenced-younger-than", ""],
+        ["--policy="],
+        ["--policy", ""],
+        ["--repo="],
+        ["--delete-commit="],
+        ["--metrics="],
+    ],
+)
+def test_an_empty_value_is_refused(repo: Path, arguments: list[str]) -> None:
+    """A variable that is not set: midnight, no policy or the default repository was hardly meant."""
+    before = sorted(repo.rglob("*"))
+    name = arguments[0].rstrip("=")
+    outcome = run("prune", "--refs-only", *arguments, cwd=repo)
+    message = f"error: {name} is empty: is a variable not set? (see ostree-sweep --help)\n"
+    assert (outcome.returncode, outcome.stdout, outcome.stderr.decode()) == (2, b"", message)
+    assert sorted(repo.rglob("*")) == before
+
+
 @pytest.mark.parametrize("arguments", [["--jobs=0"], ["--jobs=-1"], [f"--depth={10**30}"]])
 def test_values_out_of_range_are_wrong_usage(repo: Path, arguments: list[str]) -> None:
     outcome = run("prune", f"--repo={repo}", "--no-prune", *arguments)

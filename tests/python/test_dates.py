@@ -23,6 +23,9 @@ CLOCK_S = 60
 EARLIER_S = 2 * 3600 + CLOCK_S
 
 REFUSED = {
+    # Midnight to `ostree`; most probably a variable that is not set.
+    "",
+    " ",
     "rubbish",
     "midnight",
     "noon yesterday",
@@ -59,6 +62,20 @@ TZ="Asia/Tokyo" 2020-02-29 | 2020-02-29 12:30 Z | rubbish
     .split(" | "),
 ]
 
+# A slip of the finger: `ostree` refuses most, and reads the rest in a military time zone.
+MISTYPED = (
+    """
+yesterdayy | yesterdayx | yesterdayc | todayy | nowz | nowt | tomorroww | 2 weeks agoo | 3 days agoe |
+1 day agof | 1 hour agoj | 2 days agoo 3 hours ago | 2 weekss ago | 2 wekes ago | 2020-02-29 12amu |
+12:30 amf | 10pme yesterday | 2026-11-20q | 2026-11-20w | 2020-02-29 12:30 p | 2w | -w2 | w | J |
+o1 year ago | j2/29/20 | Feb 9n 2020 | 9n minutes ago | 1 day ago t12:00 | T2/29/2020 |
+October 25 1985T21:21 | 20200229T1230 | 2020-02-29T12 | 2020-02-29Tt12:30 | 2x20-02-29 |
+2020-02-29 12:30:1y | 2020-02-29 12:30 UTCc | last mondayy | 1 montha ago | 29 Febb 2020
+""".replace("\n", " ")
+    .strip()
+    .split(" | ")
+)
+
 READ = """
 import sys
 from ostree_sweep.retention import seconds
@@ -76,14 +93,7 @@ def test_each_spelling_is_read_as_by_ostree_or_refused(tmp_path: Path, zone: str
     tree.mkdir()
     output("ostree", f"--repo={repo}", "init", "--mode=archive")
     environment = {**os.environ, "TZ": zone}
-    ours = subprocess.run(
-        [sys.executable, "-c", READ],
-        input="\n".join(SPELLINGS),
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout.splitlines()
+    ours = read_by_us(SPELLINGS, environment)
     refused, differing = set(), []
     for text, read in zip(SPELLINGS, ours):
         if not read.isdigit():
@@ -97,6 +107,29 @@ def test_each_spelling_is_read_as_by_ostree_or_refused(tmp_path: Path, zone: str
             differing.append((text, int(read), theirs))
     assert not differing, "\n".join(map(str, differing))
     assert refused <= REFUSED, refused - REFUSED
+
+
+def test_mistyped_dates_are_refused(tmp_path: Path) -> None:
+    """Read in another time zone, they let more or less go than was meant."""
+    repo, tree = tmp_path / "repo", tmp_path / "tree"
+    tree.mkdir()
+    output("ostree", f"--repo={repo}", "init", "--mode=archive")
+    environment = {**os.environ, "TZ": "UTC"}
+    assert read_by_us(MISTYPED, environment) == [f"Could not parse '{text}'" for text in MISTYPED]
+    for text in ("yesterdayy", "2 weeks agoo", "nowz", "2020-02-29 12amu"):
+        assert read_by_ostree(repo, tree, text, environment) is None
+
+
+def read_by_us(texts: list[str], environment: dict[str, str]) -> list[str]:
+    """The dates in seconds since 1970, or what is told of them."""
+    return subprocess.run(
+        [sys.executable, "-c", READ],
+        input="\n".join(texts),
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.splitlines()
 
 
 def read_by_ostree(repo: Path, tree: Path, text: str, environment: dict[str, str]) -> int | None:

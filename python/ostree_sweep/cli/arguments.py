@@ -18,7 +18,7 @@ from .options import (
     add_view,
     add_work,
 )
-from .plain import SUPPRESS, Namespace, NotPlainError, PlainParser
+from .plain import SUPPRESS, Namespace, NotPlainError, PlainParser, UsageError
 
 if TYPE_CHECKING:
     import argparse
@@ -36,6 +36,7 @@ def parse(arguments: Sequence[str]) -> Namespace:
         UsageError: they make no sense.
         SystemExit: `--help` or `--version` was answered.
     """
+    _refuse_empty(arguments)
     ordered = command_first(arguments)
     if ordered[:1] == ["help"]:
         ordered = [*ordered[1:], "--help"]
@@ -43,6 +44,18 @@ def parse(arguments: Sequence[str]) -> Namespace:
         return plain(ordered)
     except NotPlainError:
         return command_parser().parse_args(ordered)
+
+
+def _refuse_empty(arguments: Sequence[str]) -> None:
+    """Refuses what scripts give for a variable that is not set: no option takes an empty value."""
+    previous = ""
+    for argument in arguments:
+        name, equals, value = argument.partition("=")
+        if not argument or (name.startswith("--") and equals and not value):
+            if not argument:
+                name = previous if previous.startswith("--") else "an argument"
+            raise UsageError(f"{name} is empty: is a variable not set? (see ostree-sweep --help)")
+        previous = argument
 
 
 def plain(arguments: Sequence[str]) -> Namespace:
@@ -298,7 +311,7 @@ def _units(add: _Add) -> None:
         "Write the systemd units; all are disabled",
         "[--root=DIR] [--prefix=DIR] [OPTIONS]",
         """\
-  ostree-sweep install-units --root="$DESTDIR" --prefix=/usr""",
+  ostree-sweep install-units --root="${DESTDIR:-/}" --prefix=/usr""",
     )
     units.add_argument("--root", metavar="DIR", default="/", help="the system's root (default: /)")
     units.add_argument(

@@ -216,7 +216,7 @@ def _retention(options: argparse.Namespace, signals: WorkSignals) -> RetentionOp
         "exclude_refs": options.exclude_refs,
         "protect_commits": [*options.protect_commits, *listed_commits(options.protect_commits_from, signals)],
         "keep_unreferenced_younger_than": options.keep_unreferenced_younger_than,
-        "policy": load_policy(options.policy, signals) if options.policy else None,
+        "policy": load_policy(options.policy, signals) if options.policy is not None else None,
         "ignore_missing_commits": options.ignore_missing_commits,
     }
 
