@@ -330,8 +330,7 @@ enum Outcome {
 /// What a real run is at.
 enum Stage {
     Commits(Option<commits::Sweep>),
-    /// Between commits and what they reach.
-    Barrier(commits::Sweep),
+    /// After the barrier between commits and what they reach.
     Marks(commits::Sweep),
     Trees(Pass),
     Files(Pass),
@@ -392,7 +391,7 @@ impl Run<'_> {
         let result = self.sweep_in_slices(&mut stage, &mut waiters);
         // What an interrupted stage has done counts, too.
         match stage {
-            Stage::Commits(Some(sweep)) | Stage::Barrier(sweep) | Stage::Marks(sweep) => {
+            Stage::Commits(Some(sweep)) | Stage::Marks(sweep) => {
                 self.report.merge(sweep.report);
             }
             Stage::Trees(pass) | Stage::Files(pass) => self.report.merge(pass.finish().0),
@@ -429,9 +428,11 @@ impl Run<'_> {
                 Stage::Commits(sweep @ None) => {
                     *sweep = Some(commits::Sweep::new(self.mark.garbage_commits()));
                 }
-                Stage::Barrier(_) => self.pass_barrier()?,
                 Stage::Marks(sweep) if !sweep.has_gathered_marks() => {
                     sweep.gather_marks(context.repo, self.mark.partial())?;
+                    if !sweep.removed().is_empty() || !sweep.is_done_with_marks() {
+                        self.pass_barrier()?;
+                    }
                     self.mark.keep(&sweep.stuck);
                     // Nothing else is counted before what is live was confirmed once.
                     return Ok(());
@@ -461,7 +462,7 @@ impl Run<'_> {
     /// Whether there is something to be done without a lock before the next slice.
     fn needs_preparation(&self, stage: &Stage) -> bool {
         match stage {
-            Stage::Commits(None) | Stage::Barrier(_) | Stage::Deltas(None) | Stage::Uncollected(None) => true,
+            Stage::Commits(None) | Stage::Deltas(None) | Stage::Uncollected(None) => true,
             Stage::Marks(sweep) => !sweep.has_gathered_marks(),
             Stage::Trees(pass) | Stage::Files(pass) => !pass.has_gathered() && !self.context.is_exhausted(),
             _ => false,
@@ -556,7 +557,7 @@ impl Run<'_> {
                 let Some(uncollected) = uncollected else { return Ok(()) };
                 uncollected.run(context, &mut self.report, Some(deadline))?;
             }
-            Stage::Commits(None) | Stage::Barrier(_) | Stage::Done => {}
+            Stage::Commits(None) | Stage::Done => {}
         }
         self.advance(stage);
         Ok(())
@@ -566,14 +567,7 @@ impl Run<'_> {
     fn advance(&mut self, stage: &mut Stage) {
         let control = self.context.control;
         *stage = match std::mem::replace(stage, Stage::Done) {
-            Stage::Commits(Some(sweep)) if sweep.is_done() => {
-                if sweep.removed().is_empty() && self.mark.partial().is_empty() {
-                    Stage::Marks(sweep)
-                } else {
-                    Stage::Barrier(sweep)
-                }
-            }
-            Stage::Barrier(sweep) => Stage::Marks(sweep),
+            Stage::Commits(Some(sweep)) if sweep.is_done() => Stage::Marks(sweep),
             Stage::Marks(sweep) if !sweep.is_done_with_marks() => Stage::Marks(sweep),
             Stage::Marks(sweep) if self.commit_only || self.context.is_exhausted() => {
                 if let Some(reason) = self.context.exhausted() {
