@@ -103,10 +103,12 @@ impl Error {
     pub(crate) fn after(self, done: PruneReport) -> Self {
         let is_cancelled = matches!(self, Error::Cancelled(_));
         let (error, rest) = self.split();
-        let done = match rest {
+        let mut done = match rest {
             Some(rest) => done.followed_by(rest),
             None => done,
         };
+        let reason = if is_cancelled { "it was cancelled" } else { "an error stopped it" };
+        done.unfinished = Some(reason.into());
         if is_cancelled {
             Error::Cancelled(Some(Box::new(done)))
         } else if done.changed_nothing() {

@@ -163,12 +163,13 @@ impl PruneReport {
 
     /// Why something that is to go is left: on purpose, or because it could not be removed.
     pub fn left(&self) -> Option<String> {
-        let failed = || match self.failures.len() {
+        let failed = match self.failures.len() {
             0 => None,
             1 => Some("1 item could not be removed".into()),
             count => Some(format!("{count} items could not be removed")),
         };
-        self.unfinished.clone().or_else(failed)
+        let reasons: Vec<String> = self.unfinished.iter().cloned().chain(failed).collect();
+        (!reasons.is_empty()).then(|| reasons.join("; "))
     }
 
     /// Whether all is as it was before the run.

@@ -12,7 +12,9 @@
 | `OstreeSweepError` | | | | what was done |
 | `OSError` and its classes | | the kernel's: `EACCES`, `ENOSPC`, `EROFS` | the file | what was done |
 
-`report` is a `CleanupReport` after a cleanup, a `PruneReport` after a prune; None: nothing was deleted yet.
+`report` is a `CleanupReport` after a cleanup, a `PruneReport` after a prune; None: nothing was deleted.
+That of `OperationCancelled` is None only if the call had not begun to work; later it may be all zeros.
+`report.unfinished` then says "it was cancelled", or after another error "an error stopped it".
 An `OSError` that Python raised itself has no such attribute.
 
 A `LockTimeoutError` is no `TimeoutError`: that is what `asyncio.wait_for` raises for its own deadline.
@@ -107,8 +109,8 @@ class OperationCancelled(OstreeSweepError):  # noqa: N818 - named for what happe
     """The work was cancelled and has stopped; no lock is held any more.
 
     Attributes:
-        report: what was done until then, by a cleanup a `CleanupReport`; None where it was stopped before
-            anything could be deleted.
+        report: what was done until then, by a cleanup a `CleanupReport`, which may be all zeros; None: it
+            had not begun to work.
     """
 
     def __init__(self, report: Optional[PruneReport] = None) -> None:

@@ -13,7 +13,7 @@ import time
 from functools import partial
 
 from . import log
-from .errors import OperationCancelled
+from .errors import OperationCancelled, PartialCleanupError
 from .frozen import dataclass
 from .hints import TYPE_CHECKING, Optional, ProgressCallback, StrPath
 from .places import physical_root
@@ -134,22 +134,23 @@ def _record(
     unfinished = None if report is None else report.unfinished
     if isinstance(error, (OperationCancelled, KeyboardInterrupt)):
         result = "cancelled"
-    elif failures or unfinished is not None:
-        result = "incomplete"
+    elif error is not None and not isinstance(error, PartialCleanupError):
+        result = "failed"
     else:
-        result = "complete" if error is None else "failed"
+        result = "complete" if unfinished is None and not failures else "incomplete"
+    is_stopped = result in ("cancelled", "failed")
     return CleanupRecord(
         version=core.VERSION,
         boot_id=boot_id(),
         began_at=utc(began),
         duration_s=round(duration_s, 3),
         result=result,
-        error=_short(str(error) or type(error).__name__) if result in ("cancelled", "failed") else None,
+        error=_short(str(error) or type(error).__name__) if is_stopped else None,
         deployments_removed=0 if report is None else len(report.deployments_removed),
         objects_pruned=0 if report is None else report.objects_pruned,
         bytes_freed=0 if report is None else report.bytes_freed,
         **{name: 0.0 if report is None else round(getattr(report, name), 6) for name in _HOLDS},
-        unfinished=unfinished and _short(unfinished),
+        unfinished=None if is_stopped else unfinished and _short(unfinished),
         failures=len(failures),
         left=tuple(_short(f"{each.path}: {each.error}") for each in failures[:_MOST_LEFT]),
     )

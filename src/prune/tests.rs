@@ -11,6 +11,7 @@ use crate::repo::config::LockTimeout;
 use crate::repo::lock::LockState;
 use crate::repo::mode::Mode;
 use crate::repo::refs::Ref;
+use crate::report::Failure;
 use crate::sweep::Limits;
 use crate::test_repo::{Damage, Dice, TestRepo};
 
@@ -471,4 +472,13 @@ fn an_error_tells_what_was_done_before() {
     let all = worn_repo("bare").0.objects().len();
     assert!(report.objects_pruned() > 0);
     assert_eq!(report.objects_pruned(), (all - left.len()) as u64);
+    assert_eq!(report.left().unwrap(), "an error stopped it");
+}
+
+#[test]
+fn a_cancelled_run_tells_also_what_could_not_be_removed() {
+    let failure = Failure { path: "tmp/x".into(), error: Error::OutOfTime.into() };
+    let done = PruneReport { failures: vec![failure], ..PruneReport::default() };
+    let Error::Cancelled(Some(report)) = Error::Cancelled(None).after(done) else { panic!("no report") };
+    assert_eq!(report.left().unwrap(), "it was cancelled; 1 item could not be removed");
 }

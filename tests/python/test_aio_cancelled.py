@@ -117,6 +117,7 @@ def test_the_report_is_the_cause_of_the_cancellation(repo: Path) -> None:
     assert isinstance(cause, OperationCancelled)
     assert cause.report is not None
     assert cause.report.objects_pruned == before - len(object_files(repo)) > 0
+    assert cause.report.unfinished == "it was cancelled"
 
 
 def test_a_timeout_by_a_token_gives_the_report(repo: Path) -> None:

@@ -176,7 +176,7 @@ def test_what_could_not_be_removed_has_the_kernels_number(repo: Path) -> None:
 @pytest.mark.needs_root
 @pytest.mark.parametrize("call", ["cleanup", "auto_cleanup"])
 def test_another_users_sysroot(call: str) -> None:
-    """libostree says neither which file it can't open nor, in its message, the number of the error."""
+    """What libostree says of it names no file."""
     with tempfile.TemporaryDirectory() as directory:
         # Unlike pytest's own directories, others may pass through this one.
         Path(directory).chmod(0o755)
