@@ -125,18 +125,21 @@ _MODULES = {
 }
 
 
-def __getattr__(name: str) -> object:
-    if name == "__version__":
-        from importlib.metadata import version
+# Type checkers would take any misspelt name for one of the package's.
+if not TYPE_CHECKING:
 
-        return version("ostree-sweep")
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
+    def __getattr__(name: str) -> object:
+        if name == "__version__":
+            from importlib.metadata import version
 
-    if name == "aio":
-        return import_module(".aio", __name__)
-    return getattr(import_module(f".{_MODULES[name]}", __name__), name)
+            return version("ostree-sweep")
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from importlib import import_module
+
+        if name == "aio":
+            return import_module(".aio", __name__)
+        return getattr(import_module(f".{_MODULES[name]}", __name__), name)
 
 
 def __dir__() -> list[str]:

@@ -15,7 +15,7 @@ import functools
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Callable, TypeVar, cast
 
-from . import api, checks, views
+from . import api, checks, stamp, views
 from .cancellation import CancellationToken
 
 if TYPE_CHECKING:
@@ -24,26 +24,27 @@ if TYPE_CHECKING:
     from typing_extensions import ParamSpec
 
     from .cancellation import Cancellable
-    from .hints import ProgressCallback
+    from .hints import ProgressCallback, StrPath
     from .progress import Progress
+    from .stamp import StampNote
 
     _P = ParamSpec("_P")
 
-_Report = TypeVar("_Report")
+_Result = TypeVar("_Result")
 
-__all__ = ["apply", "auto_cleanup", "cleanup", "plan", "prune", "usage", "why"]
+__all__ = ["apply", "auto_cleanup", "cleanup", "plan", "prune", "request_cleanup", "usage", "why"]
 
 
 def _like(
-    call: Callable[_P, _Report],
-) -> Callable[[Callable[[], None]], Callable[_P, Coroutine[Any, Any, _Report]]]:
+    call: Callable[_P, _Result],
+) -> Callable[[Callable[[], None]], Callable[_P, Coroutine[Any, Any, _Result]]]:
     """Makes the decorated function that call, to be awaited: with its name, arguments and description.
 
     Of its arguments, `cancellable` and `progress` are ours to pass on.
     """
 
     @functools.wraps(call)
-    async def awaited(*args: _P.args, **kwargs: _P.kwargs) -> _Report:
+    async def awaited(*args: _P.args, **kwargs: _P.kwargs) -> _Result:
         rest: dict[str, Any] = dict(kwargs)
         cancellable = cast("Cancellable | None", rest.pop("cancellable", None))
         progress = cast("ProgressCallback | None", rest.pop("progress", None))
@@ -69,8 +70,8 @@ class _TaskCancellable:
 
 
 async def _run(
-    work: Callable[..., _Report], cancellable: Cancellable | None, progress: ProgressCallback | None
-) -> _Report:
+    work: Callable[..., _Result], cancellable: Cancellable | None, progress: ProgressCallback | None
+) -> _Result:
     checks.callbacks(cancellable, progress)
     loop = asyncio.get_running_loop()
     stop = _TaskCancellable(cancellable)
@@ -82,17 +83,23 @@ async def _run(
 
         callbacks["progress"] = in_loop
 
+    return await _in_thread(functools.partial(work, **callbacks), stop.task.cancel)
+
+
+async def _in_thread(work: Callable[[], _Result], cancel: Callable[[], object]) -> _Result:
+    """Does work in a thread; when the task is cancelled, calls `cancel`, and waits for the work to end."""
+    loop = asyncio.get_running_loop()
     # The loop's default executor may be busy: the work, and its cancellation, would wait for a thread.
     thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ostree-sweep")
     try:
-        running = loop.run_in_executor(thread, functools.partial(work, **callbacks))
+        running = loop.run_in_executor(thread, work)
         cancelled: asyncio.CancelledError | None = None
         while not running.done():
             try:
                 # Not `shield`: Python 3.14 logs what a shielded future raises after its task was cancelled.
                 await asyncio.wait([running])
             except asyncio.CancelledError as error:  # noqa: PERF203 - each waits for the work all the same
-                stop.task.cancel()
+                cancel()
                 cancelled = error
         if cancelled is not None:
             # Asked for, or asyncio would log that nobody retrieved it.
@@ -127,6 +134,12 @@ def plan() -> None:
 @_like(api.prune)
 def prune() -> None:
     """As `ostree_sweep.prune`."""
+
+
+@functools.wraps(stamp.request_cleanup, assigned=["__doc__", "__annotations__"])
+async def request_cleanup(sysroot: StrPath = "/") -> StampNote:
+    """As `ostree_sweep.request_cleanup`, but that a cancelled task waits until the stamp is written."""
+    return await _in_thread(functools.partial(stamp.request_cleanup, sysroot), lambda: None)
 
 
 @_like(views.usage)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ostree_sweep import CancellationToken, NotARepoError, OperationCancelled, Progress, aio, api
+import ostree_sweep
+from ostree_sweep import CancellationToken, NotARepoError, OperationCancelled, Progress, aio
 from support.samples import locked, object_files, ostree
 
 if TYPE_CHECKING:
@@ -32,9 +33,14 @@ def working() -> bool:
     return any(thread.name.startswith("ostree-sweep") for thread in threading.enumerate())
 
 
-@pytest.mark.parametrize("name", ["auto_cleanup", "cleanup", "prune"])
+@pytest.mark.parametrize("name", aio.__all__)
 def test_the_signatures_are_those_of_the_blocking_calls(name: str) -> None:
-    assert inspect.signature(getattr(aio, name)) == inspect.signature(getattr(api, name))
+    assert inspect.signature(getattr(aio, name)) == inspect.signature(getattr(ostree_sweep, name))
+
+
+def test_all_calls_can_be_awaited() -> None:
+    blocking = {name for name in ostree_sweep.__all__ if inspect.isfunction(getattr(ostree_sweep, name))}
+    assert set(aio.__all__) == blocking
 
 
 def test_a_prune(repo: Path) -> None:
@@ -49,7 +55,7 @@ def test_cleanups(tmp_path: Path) -> None:
     async def clean_up() -> None:
         assert not (await aio.auto_cleanup(tmp_path)).ran
         assert (await aio.cleanup(tmp_path)).ran
-        (tmp_path / ".cleanup").touch()
+        assert (await aio.request_cleanup(tmp_path)).deployed == ()
         assert (await aio.auto_cleanup(tmp_path)).stamp_removed
 
     asyncio.run(clean_up())

@@ -17,6 +17,10 @@ import ostree_sweep
 from ostree_sweep import Cancellable, CleanupReport, aio
 from support.sysroots import PROJECT
 
+if typing.TYPE_CHECKING:
+    # mypy, which checks this file, too, refuses a misspelt name: otherwise the `ignore` would be refused.
+    from ostree_sweep import auto_clenup  # type: ignore[attr-defined]  # noqa: F401
+
 CALLS = ["apply", "auto_cleanup", "cleanup", "plan", "prune", "usage", "why"]
 CLASSES = [name for name in ostree_sweep.__all__ if inspect.isclass(getattr(ostree_sweep, name))]
 
