@@ -11,7 +11,8 @@
 //! A dry run does the first step, has it confirmed under the shared lock, decides with the same function as a real
 //! one, and deletes nothing.
 
-use std::path::PathBuf;
+use std::cmp::Reverse;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -30,9 +31,10 @@ use crate::repo::config::LockTimeout;
 use crate::repo::lock::{poll, Attempt, Held, Lock, LockKind};
 use crate::repo::object::{Checksum, ObjectName, ObjectType};
 use crate::repo::refs::{self, list};
+use crate::repo::variant;
 use crate::repo::waiters::Waiters;
 use crate::repo::Repo;
-use crate::report::PruneReport;
+use crate::report::{PruneReport, PrunedCommit};
 use crate::sweep::context::{Context, Gone, Notice};
 use crate::sweep::links::Links;
 use crate::sweep::objects::Pass;
@@ -359,6 +361,7 @@ impl Run<'_> {
         }
         self.report.merge(pass.finish().0);
         result?;
+        self.describe_commits()?;
         caches::remove_orphans(&mut self.cached, self.context, self.mark.live(), &mut self.report, None)?;
         let mut deltas = leftovers::Deltas::list(self.context, &mut self.report)?;
         deltas.run(self.context, self.mark.live(), &mut self.report, None)?;
@@ -376,6 +379,37 @@ impl Run<'_> {
             uncollected.run(self.context, &mut self.report, None)?;
         }
         Ok(Outcome::Done)
+    }
+
+    /// Adds what people want to know of the commits that go. What can't be read of one is left out.
+    fn describe_commits(&mut self) -> Result<()> {
+        let Context { repo, control, .. } = self.context;
+        let commits = &mut self.report.pruned_commits;
+        if commits.is_empty() {
+            return Ok(());
+        }
+        let found;
+        let behind = if let Some(behind) = self.behind.get() {
+            behind
+        } else {
+            found = self.mark.behind()?;
+            &found
+        };
+        let mut buffer = Vec::new();
+        for PrunedCommit { commit, name, version, timestamp } in commits.iter_mut() {
+            control.check()?;
+            *name = behind.name(*commit).map(|name| refs::spec(Path::new(name)));
+            let object = ObjectName::new(*commit, ObjectType::Commit);
+            if repo.read_metadata(object, &mut buffer).unwrap_or_default() {
+                *version = variant::version(&buffer).unwrap_or_default();
+                *timestamp = variant::commit(&buffer).ok().map(|read| read.timestamp);
+            }
+        }
+        commits.sort_unstable_by(|one, other| {
+            let key = |each: &PrunedCommit| (Reverse(each.timestamp), each.commit);
+            one.name.cmp(&other.name).then_with(|| key(one).cmp(&key(other)))
+        });
+        Ok(())
     }
 
     /// A real run.

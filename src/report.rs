@@ -94,6 +94,25 @@ pub struct TmpTotal {
     pub bytes: u64,
 }
 
+/// A commit that a dry run found to go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PrunedCommit {
+    /// Its checksum.
+    pub commit: Checksum,
+    /// The ref or deployment that has it in its history, beyond what is kept of it. None: nothing leads to it.
+    pub name: Option<String>,
+    /// The version that it names.
+    pub version: Option<String>,
+    /// When it was made, in seconds since 1970. None: it can't be read.
+    pub timestamp: Option<u64>,
+}
+
+impl From<Checksum> for PrunedCommit {
+    fn from(commit: Checksum) -> Self {
+        Self { commit, name: None, version: None, timestamp: None }
+    }
+}
+
 /// The result of a prune, whole or cut short.
 #[derive(Debug, Clone, Default)]
 pub struct PruneReport {
@@ -126,6 +145,8 @@ pub struct PruneReport {
     pub warnings: Vec<String>,
     /// Refs that were ignored, for their commits are missing.
     pub dangling_refs: Vec<(String, Checksum)>,
+    /// Of a dry run: the commits that would be deleted.
+    pub pruned_commits: Vec<PrunedCommit>,
     /// Items that could not be removed.
     pub failures: Vec<Failure>,
     /// For how long locks were held.
@@ -197,6 +218,7 @@ impl PruneReport {
         next.tmp_pruned += self.tmp_pruned;
         next.tmp_bytes_freed = next.tmp_bytes_freed.saturating_add(self.tmp_bytes_freed);
         next.failures.extend(self.failures);
+        next.pruned_commits.extend(self.pruned_commits);
         next.warnings.splice(0..0, self.warnings);
         if next.dangling_refs.is_empty() {
             next.dangling_refs = self.dangling_refs;
@@ -221,6 +243,7 @@ impl PruneReport {
         self.leftovers_pruned += other.leftovers_pruned;
         self.deployments_removed.extend(other.deployments_removed);
         self.failures.extend(other.failures);
+        self.pruned_commits.extend(other.pruned_commits);
         self.warnings.extend(other.warnings);
     }
 }

@@ -27,7 +27,15 @@ if TYPE_CHECKING:
     )
     from .plans import Dropped, ObjectTotal, PlanRoot, PrunePlan, TmpTotal
     from .progress import Progress
-    from .reports import CleanupReport, DanglingRef, Failure, ObjectTally, PrunedItem, PruneReport
+    from .reports import (
+        CleanupReport,
+        DanglingRef,
+        Failure,
+        ObjectTally,
+        PrunedCommit,
+        PrunedItem,
+        PruneReport,
+    )
     from .retention import Keep, Policy
     from .stamp import StampNote, request_cleanup
     from .views import Explanation, Holder, StoredFiles, StoredObjects, Usage, Way, usage, why
@@ -59,6 +67,7 @@ __all__ = [
     "Progress",
     "PrunePlan",
     "PruneReport",
+    "PrunedCommit",
     "PrunedItem",
     "StalePlanError",
     "StampNote",
@@ -105,6 +114,7 @@ _MODULES = {
     "Progress": "progress",
     "PrunePlan": "plans",
     "PruneReport": "reports",
+    "PrunedCommit": "reports",
     "PrunedItem": "reports",
     "StalePlanError": "errors",
     "StampNote": "stamp",

@@ -38,6 +38,12 @@ class _Failure(TypedDict):
     error: str
     errno: int | None
 
+class _PrunedCommit(TypedDict):
+    commit: str
+    name: str | None
+    version: str | None
+    timestamp: int | None
+
 class _PruneReport(TypedDict):
     dry_run: bool
     objects_total: int
@@ -57,6 +63,7 @@ class _PruneReport(TypedDict):
     unfinished: str | None
     warnings: list[str]
     dangling_refs: list[tuple[str, str]]
+    pruned_commits: list[_PrunedCommit]
     failures: list[_Failure]
     exclusive_lock_longest_s: float
     exclusive_lock_total_s: float

@@ -85,6 +85,24 @@ class DanglingRef(Data):
 
 
 @dataclass(frozen=True)
+class PrunedCommit(Data):
+    """A commit that a dry run found to go.
+
+    Attributes:
+        commit: its checksum.
+        name: the ref or deployment that has it in its history, beyond what is kept of it; None: nothing leads
+            to it.
+        version: the version that it names; None: it names none, or can't be read.
+        timestamp: when it was made, in seconds since 1970; None: it can't be read.
+    """
+
+    commit: str
+    name: Optional[str]
+    version: Optional[str]
+    timestamp: Optional[int]
+
+
+@dataclass(frozen=True)
 class PruneReport(Data):
     """What a prune did, or in a dry run would do.
 
@@ -113,6 +131,7 @@ class PruneReport(Data):
             None: nothing is.
         warnings: what is odd about the options or the repository, and did not stop the run.
         dangling_refs: refs that were ignored, for their commits are missing.
+        pruned_commits: in a dry run, the commits that would be deleted, by name, the newest first.
         failures: items that couldn't be removed.
         exclusive_lock_longest_s: the longest that the exclusive lock was held in one go, in seconds.
         exclusive_lock_total_s: for how long it was held in all, in seconds.
@@ -139,6 +158,7 @@ class PruneReport(Data):
     unfinished: Optional[str]
     warnings: tuple[str, ...]
     dangling_refs: tuple[DanglingRef, ...]
+    pruned_commits: tuple[PrunedCommit, ...]
     failures: tuple[Failure, ...]
     exclusive_lock_longest_s: float
     exclusive_lock_total_s: float
@@ -209,6 +229,7 @@ def not_needed() -> CleanupReport:
         unfinished=None,
         warnings=(),
         dangling_refs=(),
+        pruned_commits=(),
         failures=(),
         exclusive_lock_longest_s=0.0,
         exclusive_lock_total_s=0.0,
@@ -236,5 +257,6 @@ def _fields(raw: _PruneReport) -> dict[str, Any]:
         "by_type": FrozenDict({name: ObjectTally(**tally) for name, tally in raw["by_type"].items()}),
         "warnings": tuple(raw["warnings"]),
         "dangling_refs": tuple(DanglingRef(*each) for each in raw["dangling_refs"]),
+        "pruned_commits": tuple(PrunedCommit(**each) for each in raw["pruned_commits"]),
         "failures": tuple(Failure(**failure) for failure in raw["failures"]),
     }

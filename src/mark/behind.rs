@@ -47,6 +47,11 @@ impl Behind {
         Ok(Self { found, asked })
     }
 
+    /// The ref or deployment that has a commit in its history, as messages name it.
+    pub fn name(&self, commit: Checksum) -> Option<&str> {
+        self.found.get(&commit).map(|(name, _)| &**name)
+    }
+
     /// Why an object goes.
     pub fn reason(&self, object: ObjectName) -> Reason {
         match (object.kind, self.found.get(&object.checksum)) {

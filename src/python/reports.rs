@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 use crate::plan::{Header, Total};
 use crate::repo::lock::LockState;
 use crate::repo::object::{Checksum, ObjectType};
-use crate::report::{Failure, PruneReport, TmpTotal};
+use crate::report::{Failure, PruneReport, PrunedCommit, TmpTotal};
 use crate::sysroot::{DeploymentStatus, SysrootStatus};
 use crate::view::{Explanation, Holder, Place, PolicyCheck, RuledRef, Space, Usage, Way};
 
@@ -31,6 +31,7 @@ pub(super) struct PruneDict {
     unfinished: Option<String>,
     warnings: Vec<String>,
     dangling_refs: Vec<(String, String)>,
+    pruned_commits: Vec<PrunedCommitDict>,
     failures: Vec<FailureDict>,
     exclusive_lock_longest_s: f64,
     exclusive_lock_total_s: f64,
@@ -49,6 +50,14 @@ struct TallyDict {
 }
 
 #[derive(IntoPyObject)]
+struct PrunedCommitDict {
+    commit: String,
+    name: Option<String>,
+    version: Option<String>,
+    timestamp: Option<u64>,
+}
+
+#[derive(IntoPyObject)]
 struct FailureDict {
     path: String,
     error: String,
@@ -57,6 +66,13 @@ struct FailureDict {
 
 fn names_and_commits(refs: Vec<(String, Checksum)>) -> Vec<(String, String)> {
     refs.into_iter().map(|(name, commit)| (name, commit.into())).collect()
+}
+
+impl From<PrunedCommit> for PrunedCommitDict {
+    fn from(pruned: PrunedCommit) -> Self {
+        let PrunedCommit { commit, name, version, timestamp } = pruned;
+        Self { commit: commit.into(), name, version, timestamp }
+    }
 }
 
 impl From<Failure> for FailureDict {
@@ -95,6 +111,7 @@ impl From<PruneReport> for PruneDict {
             unfinished,
             warnings: report.warnings,
             dangling_refs: names_and_commits(report.dangling_refs),
+            pruned_commits: report.pruned_commits.into_iter().map(Into::into).collect(),
             exclusive_lock_longest_s: report.locks.exclusive.longest.as_secs_f64(),
             exclusive_lock_total_s: report.locks.exclusive.total.as_secs_f64(),
             shared_lock_longest_s: report.locks.shared.longest.as_secs_f64(),

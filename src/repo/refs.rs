@@ -44,7 +44,7 @@ impl Ref {
 }
 
 /// As [`Ref::spec`].
-fn spec(path: &Path) -> String {
+pub(crate) fn spec(path: &Path) -> String {
     let text = path.to_string_lossy();
     let split = |rest: &str| rest.split_once('/').map(|(group, name)| (group.to_owned(), name.to_owned()));
     if let Some((remote, name)) = text.strip_prefix("refs/remotes/").and_then(split) {

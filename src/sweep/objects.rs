@@ -365,6 +365,9 @@ impl<'a> Sweeper<'a> {
                     observer(Gone::Object(object, &seen));
                 }
                 if object.kind == ObjectType::Commit {
+                    if dry_run {
+                        self.report.pruned_commits.push(object.checksum.into());
+                    }
                     caches::remove_with(directory, object.checksum, self.context, &mut self.report);
                 }
                 !dry_run

@@ -16,6 +16,7 @@ from . import service
 from .bar import terminal_bar
 from .closing import closing_lines
 from .colour import painted
+from .commits import commit_lines
 from .table import duration, printable, size
 
 if TYPE_CHECKING:
@@ -132,6 +133,10 @@ def show_details(report: PruneReport, options: argparse.Namespace) -> None:
         return
     for warning in report.warnings:
         warn(warning)
+    # A script that reads `prune` gets the lines of `ostree prune` and no other.
+    if options.verbose or (sys.stdout is not None and sys.stdout.isatty()):
+        for line in commit_lines(report.pruned_commits, everything=options.verbose):
+            say(printable(line))
     if not options.verbose:
         return
     verb = "would be freed" if report.dry_run else "freed"
