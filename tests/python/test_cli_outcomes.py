@@ -232,7 +232,26 @@ def test_status_does_not_report_locks_that_nobody_heeds(sysroot: Sysroot) -> Non
         (["prune", "--jobs=0"], 2, "argument --jobs: no whole number of at least 1: '0'"),
         (["prune", "--max-freed=-1"], 2, "a size is a number of bytes, or one with K, M, G or T"),
         (["prune", "--free-until=half"], 2, "no size: 'half'; a size is a number of bytes"),
-        (["prune", "--dryrun"], 2, "unrecognized arguments: --dryrun; did you mean --dry-run?"),
+        (
+            ["prune", "--dryrun"],
+            2,
+            "unrecognized arguments: --dryrun; did you mean --dry-run? (see ostree-sweep prune --help)",
+        ),
+        (
+            ["prune", "--sysroot=sr"],
+            2,
+            "prune has no --sysroot; for a sysroot: ostree-sweep cleanup --sysroot=sr (see",
+        ),
+        (
+            ["cleanup", "--dry-run", "--repo", "srv"],
+            2,
+            "cleanup has no --repo; for a repository: ostree-sweep prune --repo srv --dry-run (see",
+        ),
+        (
+            ["cleanup", "--refs-only"],
+            2,
+            "cleanup has no --refs-only; these commands have it: prune, plan (see ostree-sweep cleanup",
+        ),
         (["statsu"], 2, "there is no command 'statsu'; did you mean status?"),
         (
             ["why", "zzzz"],
@@ -247,3 +266,10 @@ def test_messages_say_what_is_wrong_and_what_to_do(
     done = sweep(*arguments, env={**os.environ, "OSTREE_REPO": str(repo.path)})
     assert done.returncode == status
     assert said in done.stderr
+
+
+def test_a_place_without_its_option_is_told_with_it(repo: Repository) -> None:
+    for command in ("status", "du", "prune"):
+        done = sweep(command, str(repo.path))
+        assert done.returncode == 2
+        assert f"did you mean --repo={repo.path}? (see ostree-sweep {command} --help)" in done.stderr

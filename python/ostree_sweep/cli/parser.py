@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import sys
 
@@ -10,6 +11,7 @@ from ..hints import TYPE_CHECKING
 from .plain import SUPPRESS, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Any, NoReturn
 
     from _typeshed import SupportsWrite
@@ -50,6 +52,14 @@ class ArgumentParser(_Suppressing, argparse.ArgumentParser):
         self._action_groups.append(group)
         return group
 
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:  # noqa: ANN401 - as argparse
+        """Parses; what the command does not know is told as its own, not as one of all commands."""
+        found, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            parsers = self._commands()
+            parsers[found.command].error(_unknown(found, unknown, parsers))
+        return found
+
     def error(self, message: str) -> NoReturn:
         """Stops at a wrong argument."""
         raise UsageError(f"{self._with_nearest(message)} (see {self.prog} --help)")
@@ -58,23 +68,61 @@ class ArgumentParser(_Suppressing, argparse.ArgumentParser):
         """Unlike argparse's own, it does not hide that help can't be written."""
         (sys.stdout if file is None else file).write(message)
 
+    def _commands(self) -> dict[str, ArgumentParser]:
+        """The parsers of the commands; none in such a parser."""
+        commands = [action for action in self._actions if isinstance(action, argparse._SubParsersAction)]  # noqa: SLF001 - argparse has no other way
+        return commands[0].choices if commands else {}
+
     def _with_nearest(self, message: str) -> str:
-        """A name that is unknown, with the one that was probably meant."""
-        wrong = re.match(
-            r"unrecognized arguments: (--[^\s=]+)|argument COMMAND: invalid choice: '([^']*)'", message
-        )
+        """A command that is unknown, with the one that was probably meant."""
+        wrong = re.match(r"argument COMMAND: invalid choice: '([^']*)'", message)
         if wrong is None:
             return message
-        # Slow to import.
-        from difflib import get_close_matches
+        return f"there is no command '{wrong[1]}'{_did_you_mean(wrong[1], self._commands())}"
 
-        commands = [action for action in self._actions if isinstance(action, argparse._SubParsersAction)]  # noqa: SLF001 - argparse has no other way
-        parsers: dict[str, argparse.ArgumentParser] = commands[0].choices if commands else {}
-        options = {name for each in (self, *parsers.values()) for name in each._option_string_actions}  # noqa: SLF001
-        given = wrong[1] or wrong[2]
-        nearest = get_close_matches(given, options if wrong[1] else parsers, n=1)
-        text = message if wrong[1] else f"there is no command '{given}'"
-        return f"{text}; did you mean {nearest[0]}?" if nearest else text
+    def options(self) -> list[str]:
+        """The names of all options."""
+        return list(self._option_string_actions)
+
+
+# For the other kind of place.
+_COUNTERPARTS = {
+    ("prune", "--sysroot"): "for a sysroot: ostree-sweep cleanup",
+    ("cleanup", "--repo"): "for a repository: ostree-sweep prune",
+}
+
+
+def _unknown(found: argparse.Namespace, arguments: list[str], parsers: dict[str, ArgumentParser]) -> str:
+    """What is wrong with arguments that a command does not know, and what was probably meant."""
+    command, first = found.command, arguments[0]
+    name, options = first.partition("=")[0], parsers[command].options()
+    if not name.startswith("-"):
+        option = _option_for(name)
+        hint = f"; did you mean {option}={first}?" if option in options else ""
+        return f"unrecognized arguments: {' '.join(arguments)}{hint}"
+    if (command, name) in _COUNTERPARTS:
+        # What is copied from here must not delete more than was meant.
+        given = [*arguments, "--dry-run"] if found.dry_run else arguments
+        return f"{command} has no {name}; {_COUNTERPARTS[command, name]} {' '.join(given)}"
+    others = [other for other, parser in parsers.items() if name in parser.options()]
+    if others and name not in options:
+        return f"{command} has no {name}; these commands have it: {', '.join(others)}"
+    return f"unrecognized arguments: {' '.join(arguments)}{_did_you_mean(name, options)}"
+
+
+def _option_for(path: str) -> str | None:
+    """The option that names such a place."""
+    if os.path.isdir(os.path.join(path, "ostree/repo")):
+        return "--sysroot"
+    return "--repo" if os.path.isdir(os.path.join(path, "objects")) else None
+
+
+def _did_you_mean(wrong: str, names: Iterable[str]) -> str:
+    # Slow to import.
+    from difflib import get_close_matches
+
+    nearest = get_close_matches(wrong, names, n=1)
+    return f"; did you mean {nearest[0]}?" if nearest else ""
 
 
 class Version(argparse.Action):
