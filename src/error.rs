@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 
 use crate::report::{Cause, PruneReport};
 
+/// Why a run stopped at the end of its time budget.
+pub const OUT_OF_TIME: &str = "the time budget is used up";
+
 /// What can stop a run. Nothing more is deleted after one of these was raised.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -61,7 +64,7 @@ pub enum Error {
         report: Box<PruneReport>,
     },
     /// The time that the run was given is over.
-    #[error("the time budget is used up")]
+    #[error("{}", OUT_OF_TIME)]
     OutOfTime,
     /// A system call failed.
     #[error("{}: {source}", .path.display())]

@@ -157,6 +157,9 @@ pub(crate) fn prune_within(
     if let Some(PlanUse { plan, .. }) = plan {
         plan.check_repo(repo)?;
     }
+    if let Some(report) = needless(repo, options, control) {
+        return Ok(report);
+    }
     // Before it is deleted, and what is behind it can no longer be found.
     let cut =
         retention.deleted.map_or_else(|| Ok(Vec::new()), |commit| cut_histories(repo, commit, control))?;
@@ -250,6 +253,18 @@ pub(crate) fn prune_within(
     report.disk_bytes_freed = control.disk_bytes_freed() - counted_twice;
     report.duration = start.elapsed();
     finished(result, report)
+}
+
+/// The report of a run whose limits are reached before it begins; None if it has to begin.
+fn needless(repo: &Repo, options: &PruneOptions, control: &Control) -> Option<PruneReport> {
+    let reason = if options.dry_run { None } else { options.limits.reached(repo, control) };
+    reason.map(|reason| PruneReport {
+        by_plan: options.plan.is_some(),
+        unfinished: Some(reason.into()),
+        locks: control.lock_times(),
+        disk_bytes_freed: control.disk_bytes_freed(),
+        ..PruneReport::default()
+    })
 }
 
 /// What the caller gets of a run's end and its report.

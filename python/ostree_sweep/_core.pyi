@@ -7,6 +7,9 @@ from typing import Literal, TypedDict, final
 from typing_extensions import TypeAlias
 
 __all__ = [
+    "FREED_ENOUGH",
+    "FREE_ENOUGH",
+    "OUT_OF_TIME",
     "VERSION",
     "Plan",
     "apply",
@@ -22,6 +25,9 @@ __all__ = [
     "why",
 ]
 
+FREED_ENOUGH: str
+FREE_ENOUGH: str
+OUT_OF_TIME: str
 VERSION: str
 
 _Phase: TypeAlias = Literal["lock", "paused", "deployments", "roots", "crawl", "sweep", "done"]

@@ -5,6 +5,9 @@ which names the package to install.
 """
 
 from ._core import (
+    FREE_ENOUGH,
+    FREED_ENOUGH,
+    OUT_OF_TIME,
     VERSION,
     Plan,
     apply,
@@ -21,6 +24,9 @@ from ._core import (
 )
 
 __all__ = [
+    "FREED_ENOUGH",
+    "FREE_ENOUGH",
+    "OUT_OF_TIME",
     "VERSION",
     "Plan",
     "apply",

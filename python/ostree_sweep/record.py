@@ -13,11 +13,11 @@ import time
 from functools import partial
 
 from . import log
-from .errors import OperationCancelled, PartialCleanupError
+from .errors import LockTimeoutError, OperationCancelled, PartialCleanupError
 from .frozen import dataclass
 from .hints import TYPE_CHECKING, Optional, ProgressCallback, StrPath
 from .places import physical_root
-from .reports import CleanupReport
+from .reports import CleanupReport, did_nothing
 from .running import announced
 from .stamp import boot_id, utc
 from .writable import run_writable
@@ -94,11 +94,15 @@ def recorded(
         Exception: what the work raises goes through.
     """
     root = physical_root(sysroot)
+    before = last_cleanup(root)
     began, clock = time.time(), time.monotonic()
 
     def keep(report: Optional[CleanupReport], error: Optional[BaseException]) -> None:
         with contextlib.suppress(OSError):
             made = _record(began, time.monotonic() - clock, report, error)
+            found = last_cleanup(root)
+            if found != before and _is_outdone(report, error, found):
+                return
             run_writable(root, partial(_write, os.path.join(root, _NAME), made))
             log.info("recorded: %s", made.result)
 
@@ -123,6 +127,17 @@ def last_cleanup(sysroot: StrPath) -> Optional[CleanupRecord]:
             return _parse(file.read(_BLOCK).decode())
     except (OSError, ValueError, KeyError):
         return None
+
+
+def _is_outdone(
+    report: Optional[CleanupReport], error: Optional[BaseException], by: Optional[CleanupRecord]
+) -> bool:
+    """Whether a run only waited while another one, whose record is there, did all there was to do."""
+    stopped = (OperationCancelled, KeyboardInterrupt, LockTimeoutError)
+    has_failed = error is not None and not isinstance(error, stopped)
+    if by is None or by.result != "complete" or has_failed:
+        return False
+    return report is None or (not report.failures and did_nothing(report))
 
 
 def _record(

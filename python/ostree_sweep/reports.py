@@ -246,6 +246,13 @@ def not_needed() -> CleanupReport:
     )
 
 
+def did_nothing(report: PruneReport) -> bool:
+    """Whether a run deleted nothing that its report counts, nor gave room back."""
+    files = report.deltas_pruned + report.delta_indexes_pruned + report.leftovers_pruned + report.tmp_pruned
+    of_sysroot = [name for field in _OF_SYSROOTS for name in getattr(report, field, ())]
+    return not (report.objects_pruned or files or report.disk_bytes_freed or of_sysroot)
+
+
 def _free(raw: _PruneReport, repo: StrPath) -> Optional[int]:
     return None if raw["dry_run"] else free_bytes(repo)
 

@@ -37,6 +37,14 @@ mod _core {
     #[pymodule_export]
     const VERSION: &str = env!("CARGO_PKG_VERSION");
 
+    // Why a run stopped, as its report says it.
+    #[pymodule_export]
+    const FREED_ENOUGH: &str = crate::sweep::FREED_ENOUGH;
+    #[pymodule_export]
+    const FREE_ENOUGH: &str = crate::sweep::FREE_ENOUGH;
+    #[pymodule_export]
+    const OUT_OF_TIME: &str = crate::error::OUT_OF_TIME;
+
     /// How much to keep of a history: `(depth, since)`, the depth -1 for all, the time in seconds since 1970.
     type KeepTuple = (i64, Option<u64>);
 

@@ -6,6 +6,12 @@ use crate::control::Control;
 use crate::repo::file_system::free_bytes;
 use crate::repo::Repo;
 
+/// Why a run stopped at [`Limits::max_freed`].
+pub const FREED_ENOUGH: &str = "as much was freed as was asked for";
+
+/// Why a run stopped at [`Limits::free_until`].
+pub const FREE_ENOUGH: &str = "as much is free as was asked for";
+
 /// What stops a run before all that is to go is gone. The default is nothing.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Limits {
@@ -19,10 +25,10 @@ impl Limits {
     /// Why a run has freed enough; None if it has not.
     pub(crate) fn reached(self, repo: &Repo, control: &Control) -> Option<&'static str> {
         if self.max_freed.is_some_and(|limit| control.bytes_freed() >= limit) {
-            return Some("as much was freed as was asked for");
+            return Some(FREED_ENOUGH);
         }
         let is_free = |wanted| free_bytes(repo.objects().as_fd()).is_some_and(|free| free >= wanted);
-        self.free_until.is_some_and(is_free).then_some("as much is free as was asked for")
+        self.free_until.is_some_and(is_free).then_some(FREE_ENOUGH)
     }
 
     /// Why a real run stops before it has freed `bytes`; None if it does not.

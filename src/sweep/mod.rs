@@ -23,4 +23,4 @@ mod tombstone;
 pub(crate) mod uncollected;
 pub(crate) mod verdict;
 
-pub use self::limits::Limits;
+pub use self::limits::{Limits, FREED_ENOUGH, FREE_ENOUGH};

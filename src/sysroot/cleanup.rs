@@ -115,6 +115,11 @@ fn clean_sysroot(
     if let Some(PlanUse { plan, must_cover: false }) = options.plan {
         plan.check_repo(&repo)?;
     }
+    if !dry_run {
+        if let Some(reason) = options.limits.reached(&repo, control) {
+            return Ok(PruneReport { unfinished: Some(reason.into()), ..PruneReport::default() });
+        }
+    }
     let sysroot = if dry_run { None } else { Some(Sysroot::open(path)?) };
     let mut owner = Owner::open(path, sysroot, control)?;
     if !dry_run {

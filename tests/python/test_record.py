@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import ostree_sweep
+from ostree_sweep.record import recorded
 from support.sysroots import COMMAND, Sysroot, output
 
 if TYPE_CHECKING:
@@ -101,6 +102,43 @@ def test_what_stopped_it(updated: Sysroot) -> None:
     record = status(updated)["last_cleanup"]
     assert (record["result"], record["error"]) == ("failed", str(corrupt.value))
     assert record["error"] in told(updated, "Last cleanup")
+
+
+def test_a_run_that_only_waited_leaves_the_record_of_the_one_that_did_all(updated: Sysroot) -> None:
+    error = ostree_sweep.OperationCancelled()
+
+    def outdone(_progress: object) -> ostree_sweep.CleanupReport:
+        ostree_sweep.cleanup(updated.path)
+        raise error
+
+    with pytest.raises(ostree_sweep.OperationCancelled):
+        recorded(updated.path, None, outdone)
+    record = status(updated)["last_cleanup"]
+    assert record["result"] == "complete"
+    assert record["objects_pruned"] > 0
+
+    # One that was stopped later is the last one.
+    token = ostree_sweep.CancellationToken()
+    token.cancel()
+    with pytest.raises(ostree_sweep.OperationCancelled):
+        ostree_sweep.cleanup(updated.path, cancellable=token)
+    assert status(updated)["last_cleanup"]["result"] == "cancelled"
+
+
+def test_a_cleanup_whose_goal_is_reached_removes_nothing(updated: Sysroot) -> None:
+    def entries() -> list[str]:
+        checkouts = updated.path / "ostree/deploy"
+        return sorted(str(path) for part in (checkouts, updated.repo / "objects") for path in part.rglob("*"))
+
+    unused = updated.path / "ostree/deploy/os/deploy" / f"{'0' * 64}.0"
+    unused.mkdir(parents=True)
+    before = entries()
+    command = (COMMAND, "cleanup", f"--sysroot={updated.path}")
+    said = output(*command, "--free-until=0%").strip()
+    assert said.endswith(" are free already, as asked: nothing to do")
+    assert output(*command, "--max-freed=0") == "Nothing was deleted: --max-freed allows nothing\n"
+    assert entries() == before
+    assert f"Removed deployment: os/{unused.name}\n" in output(*command)
 
 
 def test_a_record_that_cannot_be_written_is_in_nobodys_way(updated: Sysroot) -> None:

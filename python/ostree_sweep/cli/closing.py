@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from ..hints import TYPE_CHECKING
-from ..reports import CleanupReport
+from ..reports import CleanupReport, did_nothing
 from .table import duration, size
 
 if TYPE_CHECKING:
@@ -30,6 +30,29 @@ def closing_lines(report: PruneReport) -> list[str]:
 def _next_step(report: PruneReport) -> str | None:
     if report.failures:
         return "remove the items named below, or what holds them, and run the command again"
-    if report.unfinished is not None:
-        return "run the command again; it deletes the rest"
+    from .. import core
+
+    # The goal that the caller set is reached.
+    if report.unfinished is None or report.unfinished == core.FREE_ENOUGH:
+        return None
+    return "run the command again; it deletes the rest"
+
+
+def stops() -> tuple[str, ...]:
+    """Why a run may have stopped before it counted all objects."""
+    from .. import core
+
+    return core.OUT_OF_TIME, core.FREED_ENOUGH, core.FREE_ENOUGH
+
+
+def needless(report: PruneReport) -> str | None:
+    """Why a run had nothing to do from the beginning: its bounds; None: it had, or did something."""
+    if report.unfinished is None or not did_nothing(report):
+        return None
+    from .. import core
+
+    if report.unfinished == core.FREED_ENOUGH:
+        return "Nothing was deleted: --max-freed allows nothing"
+    if report.unfinished == core.FREE_ENOUGH and report.free_bytes is not None:
+        return f"{size(report.free_bytes)} are free already, as asked: nothing to do"
     return None

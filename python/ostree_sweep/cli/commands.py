@@ -49,7 +49,7 @@ def cleanup(options: argparse.Namespace, signals: WorkSignals) -> Result:
     _keep_metrics(options, report)
     if report.ran:
         show_details(report, options)
-    return report_result(report, tell_free=was_full)
+    return report_result(report, tell_free=was_full, max_freed=vars(options).get("max_freed"))
 
 
 def prune(options: argparse.Namespace, signals: WorkSignals) -> Result:
@@ -74,7 +74,9 @@ def prune(options: argparse.Namespace, signals: WorkSignals) -> Result:
             **_work_options(options),
         )
     show_details(report, options)
-    return report_result(report, commit_only=options.commit_only, tell_free=was_full)
+    return report_result(
+        report, commit_only=options.commit_only, tell_free=was_full, max_freed=vars(options).get("max_freed")
+    )
 
 
 def plan(options: argparse.Namespace, signals: WorkSignals) -> Result:
@@ -130,7 +132,7 @@ def apply(options: argparse.Namespace, signals: WorkSignals) -> Result:
             **_work_options(options),
         )
     show_details(report, options)
-    return report_result(report)
+    return report_result(report, max_freed=vars(options).get("max_freed"))
 
 
 def stamp(options: argparse.Namespace, _signals: WorkSignals) -> Result:

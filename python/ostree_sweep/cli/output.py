@@ -14,7 +14,7 @@ from ..hints import TYPE_CHECKING
 from ..reports import CleanupReport, PruneReport
 from . import service
 from .bar import terminal_bar
-from .closing import closing_lines
+from .closing import closing_lines, needless, stops
 from .colour import painted
 from .commits import commit_lines
 from .table import duration, printable, size
@@ -60,8 +60,24 @@ class OutputError(Exception):
         self.nobody_reads: bool = error.errno == errno.EPIPE
 
 
-def report_result(report: PruneReport, *, commit_only: bool = False, tell_free: bool = False) -> Result:
-    """The outcome of a cleanup or a prune; with what is free, if asked for, or if the run was stopped."""
+def report_result(
+    report: PruneReport,
+    *,
+    commit_only: bool = False,
+    tell_free: bool = False,
+    max_freed: int | None = None,
+) -> Result:
+    """The outcome of a cleanup or a prune.
+
+    Args:
+        report: the outcome.
+        commit_only: the run looked at commits only.
+        tell_free: tell how much is free, even if the run was not stopped.
+        max_freed: what a run may free, in bytes.
+    """
+    message_id = service.CLEANED_UP if isinstance(report, CleanupReport) else service.PRUNED
+    if (reason := needless(report)) is not None:
+        return Result([reason], report.to_dict(), message_id)
     lines = []
     if isinstance(report, CleanupReport):
         if not report.ran:
@@ -72,7 +88,7 @@ def report_result(report: PruneReport, *, commit_only: bool = False, tell_free: 
     elif not report.by_plan:
         kind = " (commit only)" if commit_only else ""
         total = str(report.objects_total)
-        if report.unfinished is not None and not report.failures:
+        if report.unfinished in stops() and not report.failures:
             total = f"{total} counted so far" if report.objects_total else "unknown"
         lines.append(f"Total{kind} objects: {total}")
     lines.append(_freed(report, is_complete=_is_complete(report)))
@@ -89,12 +105,13 @@ def report_result(report: PruneReport, *, commit_only: bool = False, tell_free: 
         lines.append(
             f"The plan {'would not be' if report.dry_run else 'was not'} used: {report.plan_refused}"
         )
-    if report.unfinished is not None:
+    if report.dry_run and report.unfinished is not None and max_freed is not None:
+        lines.append(f"At most {_size(report, max_freed)} of it in one run (--max-freed)")
+    elif report.unfinished is not None:
         lines.append(f"Something {'would be' if report.dry_run else 'is'} left: {report.unfinished}")
     if (tell_free or report.unfinished is not None) and report.free_bytes is not None and not report.dry_run:
         lines.append(f"Free now: {size(report.free_bytes)}")
     lines += closing_lines(report)
-    message_id = service.CLEANED_UP if isinstance(report, CleanupReport) else service.PRUNED
     return Result(lines, report.to_dict(), message_id)
 
 
@@ -262,22 +279,28 @@ def _freed(report: PruneReport, *, is_complete: bool) -> str:
     if report.objects_pruned == 0:
         if is_complete:
             return "No unreachable objects"
-        return (
-            "Nothing was deleted"
-            if report.failures
-            else "Nothing was deleted: what is unreachable is not known"
-        )
-    if isinstance(report, CleanupReport):
-        freed = size(report.disk_bytes_freed)
-    else:
-        # Scripts read the line that `ostree prune` prints.
-        from .. import core
-
-        freed = core.format_size(report.bytes_freed - report.tmp_bytes_freed)
+        if report.dry_run:
+            return "No objects would be deleted"
+        freed = f", {size(report.disk_bytes_freed)} freed" if report.disk_bytes_freed else ""
+        return f"No objects were deleted{freed}"
+    is_cleanup = isinstance(report, CleanupReport)
+    freed = _size(
+        report, report.disk_bytes_freed if is_cleanup else report.bytes_freed - report.tmp_bytes_freed
+    )
     if report.dry_run:
         return f"Would delete: {report.objects_pruned} objects, freeing {freed}"
     took = f" in {duration(report.duration_s)}" if isinstance(report, CleanupReport) else ""
     return f"Deleted {report.objects_pruned} objects, {freed} freed{took}"
+
+
+def _size(report: PruneReport, count: int) -> str:
+    """A size as the report's lines show it."""
+    if isinstance(report, CleanupReport):
+        return size(count)
+    # Scripts read the line that `ostree prune` prints.
+    from .. import core
+
+    return core.format_size(count)
 
 
 def _message(error: Exception) -> str:
