@@ -38,6 +38,14 @@ pub enum Error {
     /// The options ask for what can't be done with what is there.
     #[error("{0}")]
     Refused(String),
+    /// The caller named a ref or an object that the repository hasn't.
+    #[error("{message}")]
+    Unknown {
+        /// The name, as it was given.
+        name: String,
+        /// What is said of it.
+        message: String,
+    },
     /// A plan can't be used: it was made for other circumstances, or can't be trusted.
     #[error("plan: {0}")]
     StalePlan(String),
@@ -128,6 +136,11 @@ impl Error {
             Error::Stopped { error, report } => (*error, Some(*report)),
             other => (other, None),
         }
+    }
+
+    /// What the caller named `name` is not there.
+    pub fn unknown(name: impl std::fmt::Display, message: impl Into<String>) -> Self {
+        Self::Unknown { name: name.to_string(), message: message.into() }
     }
 
     /// Reachable data named `object` is unusable.

@@ -136,7 +136,7 @@ pub fn announce_deletion(
     retention.check_deleted(&list(&repo, control)?)?;
     let object = ObjectName::new(commit, ObjectType::Commit);
     if !repo.has(object)? {
-        return Err(Error::Refused(format!("Deleting object {object}: No such file or directory")));
+        return Err(Error::unknown(commit, format!("Deleting object {object}: No such file or directory")));
     }
     if dry_run {
         return Ok(repo);

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         OstreeSweepError,
         PartialCleanupError,
         StalePlanError,
+        UnknownRefError,
         UnsupportedRepoError,
     )
     from .plans import Dropped, ObjectTotal, PlanRoot, PrunePlan, TmpTotal
@@ -74,6 +75,7 @@ __all__ = [
     "StoredFiles",
     "StoredObjects",
     "TmpTotal",
+    "UnknownRefError",
     "UnsupportedRepoError",
     "Usage",
     "Way",
@@ -121,6 +123,7 @@ _MODULES = {
     "StoredFiles": "views",
     "StoredObjects": "views",
     "TmpTotal": "plans",
+    "UnknownRefError": "errors",
     "UnsupportedRepoError": "errors",
     "Usage": "views",
     "Way": "views",

@@ -224,8 +224,8 @@ def plan(
         impact, jobs, lock_timeout_s, cancellable, progress: see `work`.
 
     Raises:
-        NotARepoError, UnsupportedRepoError, CorruptRepoError, LockTimeoutError, OperationCancelled,
-            OstreeSweepError, OSError, TypeError, ValueError: see `work`.
+        NotARepoError, UnsupportedRepoError, CorruptRepoError, UnknownRefError, LockTimeoutError,
+            OperationCancelled, OstreeSweepError, OSError, TypeError, ValueError: see `work`.
     """
     effort = effort_of(impact, jobs, lock_timeout_s=lock_timeout_s)
     root, file = checks.path("sysroot", sysroot), checks.optional_path("output", output)
@@ -424,8 +424,9 @@ def prune(
             `work`.
 
     Raises:
-        NotARepoError, UnsupportedRepoError, CorruptRepoError, LockTimeoutError, OperationCancelled,
-            PartialCleanupError, OstreeSweepError, OSError, TypeError, ValueError: see `work`.
+        NotARepoError, UnsupportedRepoError, CorruptRepoError, UnknownRefError, LockTimeoutError,
+            OperationCancelled, PartialCleanupError, OstreeSweepError, OSError, TypeError, ValueError: see
+            `work`.
     """
     effort = effort_of(impact, jobs, unlinks_per_s, time_budget_s, lock_timeout_s, lock_slice_s)
     checks.callbacks(cancellable, progress, items)

@@ -6,6 +6,7 @@
 | `LockTimeoutError` | `BlockingIOError` | `EAGAIN` | the lock file | what was done |
 | `UnsupportedRepoError` | | | | what was done |
 | `CorruptRepoError` | | | | what was done |
+| `UnknownRefError` | `LookupError` | | | |
 | `StalePlanError` | | | | |
 | `PartialCleanupError` | | | | what was done |
 | `OperationCancelled` | | | | what was done |
@@ -62,6 +63,23 @@ class CorruptRepoError(OstreeSweepError):
     def __init__(self, message: str, object_name: str) -> None:
         super().__init__(message, object_name)
         self.object_name = object_name
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class UnknownRefError(OstreeSweepError, LookupError):
+    """The caller named a ref, a pattern, a commit or an object that the repository doesn't have.
+
+    Nothing was deleted. A policy's rule and `only_branches` name refs, too.
+
+    Attributes:
+        name: the name, as it was given.
+    """
+
+    def __init__(self, message: str, name: str) -> None:
+        super().__init__(message, name)
+        self.name = name
 
     def __str__(self) -> str:
         return str(self.args[0])

@@ -209,7 +209,8 @@ def check_policy(
         lock_timeout_s, cancellable, progress: see `work`.
 
     Raises:
-        OstreeSweepError: a rule matches no ref, or a ref has no rule; the prune stops there, too.
+        UnknownRefError: a rule matches no ref; the prune stops there, too.
+        OstreeSweepError: a ref has no rule; the prune stops there, too.
         NotARepoError, UnsupportedRepoError, CorruptRepoError, LockTimeoutError, OperationCancelled, OSError,
             TypeError, ValueError: see `work`.
     """
@@ -277,8 +278,8 @@ def why(
         lock_timeout_s, cancellable, progress: see `work`.
 
     Raises:
-        NotARepoError, UnsupportedRepoError, CorruptRepoError, LockTimeoutError, OperationCancelled,
-            OstreeSweepError, OSError, TypeError, ValueError: see `work`.
+        NotARepoError, UnsupportedRepoError, CorruptRepoError, UnknownRefError, LockTimeoutError,
+            OperationCancelled, OstreeSweepError, OSError, TypeError, ValueError: see `work`.
     """
     checks.text("object_name", object_name)
     path, is_sysroot = _place(repo, sysroot)

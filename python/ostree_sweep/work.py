@@ -19,6 +19,7 @@ Common errors:
     NotARepoError: the path leads to no repository, or to no sysroot.
     UnsupportedRepoError: the repository has a mode or a setting that is not known; nothing was deleted.
     CorruptRepoError: a reachable object is missing or malformed; nothing more was deleted.
+    UnknownRefError: the repository lacks a ref, a commit or an object that was named; nothing was done.
     LockTimeoutError: a lock stayed busy for `lock_timeout_s`.
     OperationCancelled: the cancellable said so; `report` has what was done before.
     PartialCleanupError: done, but for the items that `report.failures` names.

@@ -123,7 +123,7 @@ impl Rules {
         {
             let text = unmatched_text(rule, names);
             match rule.unmatched {
-                Unmatched::Fail => return Err(Error::Refused(text)),
+                Unmatched::Fail => return Err(Error::unknown(rule.pattern.as_str(), text)),
                 Unmatched::Warn => warnings.push(text),
                 Unmatched::Ignore => {}
             }
@@ -142,7 +142,7 @@ fn unmatched_text(rule: &Rule, names: &[String]) -> String {
         format!("Pattern '{pattern}' matches no ref")
     };
     if rule.origin == Origin::Policy {
-        text += " (a rule with 'optional = true' may match none)";
+        text += " (only a rule marked as optional may match none)";
     }
     text
 }

@@ -11,6 +11,7 @@ mod raised {
     pyo3::import_exception!(ostree_sweep.errors, NotARepoError);
     pyo3::import_exception!(ostree_sweep.errors, UnsupportedRepoError);
     pyo3::import_exception!(ostree_sweep.errors, CorruptRepoError);
+    pyo3::import_exception!(ostree_sweep.errors, UnknownRefError);
     pyo3::import_exception!(ostree_sweep.errors, StalePlanError);
     pyo3::import_exception!(ostree_sweep.errors, LockTimeoutError);
     pyo3::import_exception!(ostree_sweep.errors, OperationCancelled);
@@ -25,6 +26,7 @@ pub(super) fn to_python(py: Python, error: Error) -> PyErr {
         }
         Error::Unsupported { .. } => raised::UnsupportedRepoError::new_err(message),
         Error::Corrupt { object, .. } => raised::CorruptRepoError::new_err((message, object)),
+        Error::Unknown { name, .. } => raised::UnknownRefError::new_err((message, name)),
         Error::StalePlan(reason) => raised::StalePlanError::new_err(reason),
         Error::LockTimeout { path, .. } => {
             raised::LockTimeoutError::new_err((libc::EAGAIN, message, path.into_os_string()))

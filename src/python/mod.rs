@@ -28,7 +28,7 @@ mod _core {
     use crate::prune::{announce_deletion, PlanUse, PruneOptions};
     use crate::pruned::Observer;
     use crate::repo::abbreviation::Abbreviation;
-    use crate::repo::object::Checksum;
+    use crate::repo::object::{Checksum, ObjectName, ObjectType};
     use crate::repo::Repo;
     use crate::sweep::Limits;
     use crate::sysroot::{CleanupOptions, Place};
@@ -385,6 +385,14 @@ mod _core {
     }
 
     fn commits(named: &[Abbreviation], repo: &Repo) -> Result<Vec<Checksum>, Error> {
-        named.iter().map(|named| named.commit(repo)).collect()
+        let protected = |named: &Abbreviation| {
+            let commit = named.commit(repo)?;
+            if !repo.has(ObjectName::new(commit, ObjectType::Commit))? {
+                let message = format!("cannot protect commit {commit}: it is not in the repository");
+                return Err(Error::unknown(commit, message));
+            }
+            Ok(commit)
+        };
+        named.iter().map(protected).collect()
     }
 }

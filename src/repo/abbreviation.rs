@@ -32,7 +32,7 @@ impl Abbreviation {
         let found: Vec<_> = begin_with(repo, &self.0, Some(ObjectType::Commit))?.into_iter().collect();
         match &found[..] {
             [commit] => Ok(commit.checksum),
-            [] => Err(Error::Refused(format!("no commit's checksum begins with '{}'", self.0))),
+            [] => Err(Error::unknown(&self.0, format!("no commit's checksum begins with '{}'", self.0))),
             several => Err(ambiguous(&self.0, several)),
         }
     }

@@ -37,7 +37,7 @@ fn named(repo: &Repo, roots: &[Root], text: &str) -> Result<ObjectName> {
         None => (text, None),
     };
     let unknown = || {
-        Error::Refused(format!("'{text}' is neither a ref nor an object: give a ref, a checksum or its beginning, CHECKSUM.TYPE, or COMMIT:/PATH"))
+        Error::unknown(text, format!("'{text}' is neither a ref nor an object: give a ref, a checksum or its beginning, CHECKSUM.TYPE, or COMMIT:/PATH"))
     };
     if !is_hex(hex) || hex.len() < SHORTEST {
         return Err(unknown());
@@ -77,7 +77,7 @@ fn at_path(repo: &Repo, commit: ObjectName, path: &Path) -> Result<ObjectName> {
             ObjectType::DirTree => entry(repo, at, component.as_os_str(), &mut buffer)?,
             _ => None,
         };
-        let absent = || Error::Refused(format!("{commit} has no '/{}'", path.display()));
+        let absent = || Error::unknown(path.display(), format!("{commit} has no '/{}'", path.display()));
         at = match entry.ok_or_else(absent)? {
             Child::File(file) => ObjectName::new(file, ObjectType::File),
             Child::Directory(tree, _) => ObjectName::new(tree, ObjectType::DirTree),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import datetime as dt
 import hashlib
 import json
@@ -337,8 +338,28 @@ def test_the_calls_stop_at_such_names_too(repo: Path) -> None:
         {"policy": Policy({"mian": Keep()}, Keep(0))},
     ):
         for call in (ostree_sweep.prune, lambda path, **rest: ostree_sweep.plan(repo=path, **rest)):
-            with pytest.raises(ostree_sweep.OstreeSweepError, match="'mian' not found; did you mean 'main'"):
+            with pytest.raises(
+                ostree_sweep.UnknownRefError, match="'mian' not found; did you mean 'main'"
+            ) as unknown:
                 call(repo, **options)
+            assert (unknown.value.name, isinstance(unknown.value, LookupError)) == ("mian", True)
+            assert "optional = true" not in str(unknown.value)
+    assert objects(repo) == before
+
+
+@pytest.mark.parametrize("name", ["0" * 64, "0000"])
+def test_the_calls_name_a_commit_that_is_not_there(repo: Path, name: str) -> None:
+    before = objects(repo)
+    for call in (
+        lambda: ostree_sweep.prune(repo, protect_commits=[name]),
+        lambda: ostree_sweep.plan(repo=repo, protect_commits=[name]),
+        lambda: ostree_sweep.prune(repo, delete_commit=name),
+    ):
+        with pytest.raises(ostree_sweep.UnknownRefError) as unknown:
+            call()
+        assert unknown.value.name == name
+        assert name in str(unknown.value)
+        assert copy.copy(unknown.value).name == name
     assert objects(repo) == before
 
 
