@@ -264,10 +264,12 @@ class Unreachable(TypedDict):
     Attributes:
         objects: number of objects.
         bytes: sum of their sizes (`st_size`), in bytes.
+        disk_bytes: the room on disk that this gives back, in bytes.
     """
 
     objects: int
     bytes: int
+    disk_bytes: int
 
 
 class RepositoryStatus(TypedDict):

@@ -48,6 +48,7 @@ class CleanupRecord:
         deployments_removed: how many deployments' checkouts it removed.
         objects_pruned: how many objects it deleted.
         bytes_freed: sum of the sizes of what it deleted from the repository, in bytes.
+        disk_bytes_freed: the room on disk that all its deletions gave back, in bytes.
         exclusive_lock_longest_s: its longest hold of the repository's exclusive lock, in seconds.
         exclusive_lock_total_s: how long it held that lock in all, in seconds.
         shared_lock_longest_s, shared_lock_total_s: the same of the repository's shared lock.
@@ -66,6 +67,7 @@ class CleanupRecord:
     deployments_removed: int
     objects_pruned: int
     bytes_freed: int
+    disk_bytes_freed: int
     exclusive_lock_longest_s: float
     exclusive_lock_total_s: float
     shared_lock_longest_s: float
@@ -164,6 +166,7 @@ def _record(
         deployments_removed=0 if report is None else len(report.deployments_removed),
         objects_pruned=0 if report is None else report.objects_pruned,
         bytes_freed=0 if report is None else report.bytes_freed,
+        disk_bytes_freed=0 if report is None else report.disk_bytes_freed,
         **{name: 0.0 if report is None else round(getattr(report, name), 6) for name in _HOLDS},
         unfinished=None if is_stopped else unfinished and _short(unfinished),
         failures=len(failures),
@@ -215,6 +218,7 @@ def _parse(text: str) -> CleanupRecord:
         deployments_removed=int(fields["deployments_removed"]),
         objects_pruned=int(fields["objects_pruned"]),
         bytes_freed=int(fields["bytes_freed"]),
+        disk_bytes_freed=int(fields["disk_bytes_freed"]),
         **{name: float(fields[name]) for name in _HOLDS},
         unfinished=fields.get("unfinished"),
         failures=int(fields["failures"]),

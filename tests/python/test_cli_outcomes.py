@@ -77,7 +77,7 @@ def test_a_bounded_dry_run_tells_all_objects_and_the_bound(repo: Repository) -> 
     bounded = sweep("prune", f"--repo={repo.path}", "--refs-only", "--dry-run", "--max-freed=1")
     *same, bound = bounded.stdout.splitlines()
     assert same == plain
-    assert bound.replace("\u00a0", " ") == "At most 1 byte of it in one run (--max-freed)"
+    assert bound.replace("\u00a0", " ") == "At most 1 byte of it would be freed in one run (--max-freed)"
 
 
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM, signal.SIGINT])

@@ -7,6 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 import ostree_sweep
+from ostree_sweep.cli.table import size
 from support.repositories import Commit, Delete, Delta, Description, Directory, File, build, listing
 from support.sysroots import COMMAND, locked, output
 
@@ -107,7 +108,11 @@ def test_status_of_a_repository(tmp_path: Path) -> None:
     assert told["unreferenced"]["objects"] == used.garbage.objects > 0
     assert told["total"]["disk_bytes"] == used.total.disk_bytes
     assert "Refs:            1" in lines
-    assert "Unreachable:     0 objects: 'prune' deletes them" in lines
+    assert "Unreachable:     0 B in 0 objects: 'prune' deletes them" in lines
+    assert lines[0] == (
+        f"Nothing unreachable; {size(used.garbage.disk_bytes)} in 1 commit without a ref: "
+        "'prune --refs-only' deletes it"
+    )
 
     with locked(repo / ".lock"):
         told = json.loads(output(COMMAND, "status", f"--repo={repo}", "--json"))

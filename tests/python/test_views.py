@@ -347,11 +347,11 @@ def test_metrics_can_be_parsed_and_say_what_was_done(updated: Sysroot, tmp_path:
     file = tmp_path / "sweep.prom"
     told = status_of(updated)
     output(COMMAND, "status", f"--sysroot={updated.path}", f"--metrics={file}")
-    assert samples(file)["ostree_sweep_reclaimable_bytes"] == told["reclaimable"]["bytes"]
+    assert samples(file)["ostree_sweep_reclaimable_bytes"] == told["reclaimable"]["disk_bytes"]
     assert samples(file)["ostree_sweep_stamp_pending"] == 0
     done = json.loads(output(COMMAND, "cleanup", "--json", f"--sysroot={updated.path}", f"--metrics={file}"))
     found = samples(file)
-    assert found["ostree_sweep_last_cleanup_freed_bytes"] == done["bytes_freed"]
+    assert found["ostree_sweep_last_cleanup_freed_bytes"] == done["disk_bytes_freed"]
     assert found["ostree_sweep_last_cleanup_complete"] == 1
     for lock in ("exclusive", "shared", "sysroot"):
         for kind in ("longest", "total"):

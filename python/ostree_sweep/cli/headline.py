@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from ..frozen import dataclass
 from ..hints import TYPE_CHECKING
-from .table import size
+from .table import counted, size
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
+
+    from ..views import Usage
 
 # Of `status --check`, by what there is to do. What is not here is 3, as for a run that left something.
 _EXIT_STATUS = {"nothing-to-do": 0, "blocked": 1, "unknown": 75}
@@ -51,7 +53,7 @@ def of_sysroot(data: Mapping[str, Any], *, is_busy: bool) -> Headline:
     if data["sysroot"] != "/":
         command += f" --sysroot={data['sysroot']}"
     if now is not None:
-        return Headline("running", f"A cleanup is running: pid {now['pid']}, {now['phase']}")
+        return Headline("running", f"A cleanup is running (pid {now['pid']}, {now['phase']})")
     if "error" in reclaimable:
         if is_busy:
             return Headline("unknown", f"Not known yet: {reclaimable['error']}; try again later")
@@ -65,13 +67,19 @@ def of_sysroot(data: Mapping[str, Any], *, is_busy: bool) -> Headline:
     return Headline("due" if due else "reclaimable", f"{text}: run '{command}'")
 
 
-def of_repository(repo: str, unreachable: Mapping[str, Any]) -> Headline:
-    """The first line for a repository, by what `prune` deletes."""
+def of_repository(repo: str, unreachable: Mapping[str, Any], used: Usage) -> Headline:
+    """The first line for a repository, by what `prune` deletes, and if that is nothing by what it keeps."""
     if "error" in unreachable:
         return Headline("unknown", f"Not known yet: {unreachable['error']}; try again later")
+    if not unreachable["objects"] and (commits := used.unreferenced_commits):
+        text = f"{size(used.garbage.disk_bytes)} in {counted(commits, 'commit')} without a ref"
+        pronoun = "it" if commits == 1 else "them"
+        return Headline(
+            "nothing-to-do", f"Nothing unreachable; {text}: 'prune --refs-only' deletes {pronoun}"
+        )
     if not unreachable["objects"]:
         return Headline("nothing-to-do", "Nothing to do")
-    text = f"{size(unreachable['bytes'])} can be freed: run 'ostree-sweep prune --repo={repo}'"
+    text = f"{size(unreachable['disk_bytes'])} can be freed: run 'ostree-sweep prune --repo={repo}'"
     return Headline("reclaimable", text)
 
 

@@ -22,7 +22,7 @@ def of_cleanup(report: CleanupReport) -> list[Metric]:
     return [
         ("last_cleanup_timestamp_seconds", "When the last cleanup ended.", time.time()),
         ("last_cleanup_duration_seconds", "How long it took.", report.duration_s),
-        ("last_cleanup_freed_bytes", "What it freed.", report.bytes_freed),
+        ("last_cleanup_freed_bytes", "What it freed on disk.", report.disk_bytes_freed),
         ("last_cleanup_freed_objects", "How many objects it deleted.", report.objects_pruned),
         ("last_cleanup_failures", "How many items it could not remove.", len(report.failures)),
         ("last_cleanup_complete", "Whether nothing was left.", not (report.failures or report.unfinished)),
@@ -56,7 +56,7 @@ def of_status(status: dict[str, Any]) -> list[Metric]:
     if "bytes" in status["reclaimable"]:
         reclaimable = status["reclaimable"]
         found += [
-            ("reclaimable_bytes", "What a cleanup would free.", reclaimable["bytes"]),
+            ("reclaimable_bytes", "What a cleanup would free on disk.", reclaimable["disk_bytes"]),
             ("reclaimable_objects", "How many objects it would delete.", reclaimable["objects"]),
         ]
     return found

@@ -106,7 +106,7 @@ def report_result(
             f"The plan {'would not be' if report.dry_run else 'was not'} used: {report.plan_refused}"
         )
     if report.dry_run and report.unfinished is not None and max_freed is not None:
-        lines.append(f"At most {_size(report, max_freed)} of it in one run (--max-freed)")
+        lines.append(f"At most {_size(report, max_freed)} of it would be freed in one run (--max-freed)")
     elif report.unfinished is not None:
         lines.append(f"Something {'would be' if report.dry_run else 'is'} left: {report.unfinished}")
     if (tell_free or report.unfinished is not None) and report.free_bytes is not None and not report.dry_run:

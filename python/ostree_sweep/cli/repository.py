@@ -11,7 +11,7 @@ from ..hints import TYPE_CHECKING
 from ..locks import holders
 from .headline import of_repository
 from .output import Result
-from .table import facts_lines, leftover_files_text, lock_text, size
+from .table import counted, facts_lines, leftover_files_text, lock_text, size
 
 if TYPE_CHECKING:
     from typing import Any
@@ -27,7 +27,7 @@ def repository_status(repo: str, signals: WorkSignals, *, only_check: bool) -> R
     locked = holders(os.path.join(repo, ".lock"))
     refs = sum(len(each.refs) for each in used.holders if each.kind != "remote")
     free = disk.free_bytes(repo)
-    first = of_repository(repo, unreachable)
+    first = of_repository(repo, unreachable, used)
     data = {
         **to_dict(first),
         "repo": repo,
@@ -47,15 +47,16 @@ def repository_status(repo: str, signals: WorkSignals, *, only_check: bool) -> R
     by_prune = (
         f"unknown: {unreachable['error']}"
         if "error" in unreachable
-        else f"{unreachable['objects']} objects: 'prune' deletes them"
+        else f"{size(unreachable['disk_bytes'])} in {counted(unreachable['objects'], 'object')}: "
+        "'prune' deletes them"
     )
     facts = {
         "Repository": os.path.abspath(repo),
         "Lock": lock_text(locked, "free"),
         "Refs": str(refs),
-        "Total": f"{size(used.total.disk_bytes)} in {used.total.objects} objects",
+        "Total": f"{size(used.total.disk_bytes)} in {counted(used.total.objects, 'object')}",
         "Unreachable": by_prune,
-        "Unreferenced": f"{size(used.garbage.disk_bytes)} in {used.garbage.objects} objects: "
+        "Unreferenced": f"{size(used.garbage.disk_bytes)} in {counted(used.garbage.objects, 'object')}: "
         "'prune --refs-only' deletes them",
         "Free": "unknown" if free is None else size(free),
     }
@@ -73,4 +74,8 @@ def _unreachable(repo: str, signals: WorkSignals) -> dict[str, Any]:
             )
     except LockTimeoutError as error:
         return {"error": str(error)}
-    return {"objects": pruned.objects_pruned, "bytes": pruned.bytes_freed}
+    return {
+        "objects": pruned.objects_pruned,
+        "bytes": pruned.bytes_freed,
+        "disk_bytes": pruned.disk_bytes_freed,
+    }

@@ -17,7 +17,7 @@ from ..stamp import CleanupStamp
 from .headline import of_sysroot
 from .output import Result
 from .repository import repository_status
-from .table import doing, facts_lines, leftover_files_text, lock_text, short, size, table
+from .table import counted, doing, facts_lines, leftover_files_text, lock_text, short, size, table
 from .values import default_sysroot
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def status(options: argparse.Namespace, signals: WorkSignals) -> Result:
     dangling = () if isinstance(used, Exception) else used.dangling_refs
     lines += [f"Dangling ref:    {each.name} (its commit {each.commit} is missing)" for each in dangling]
     if left := found["tmp"]["entries"]:
-        lines.append(f"Left in tmp:     {left} items, {size(found['tmp']['bytes'])}")
+        lines.append(f"Left in tmp:     {counted(left, 'item')}, {size(found['tmp']['bytes'])}")
     lines += [f"Left over:       {path}" for path in found["leftovers"]]
     lines += [f"Cannot remove:   {each['path']}: {each['error']}" for each in found["obstacles"]]
     lines += [f"No checkout:     {path} (it stays)" for path in found["strays"]]
@@ -197,7 +197,7 @@ def _plan_text(planned: dict[str, Any] | None) -> str:
         return "none"
     if "error" in planned:
         return f"unusable: {planned['error']}"
-    return f"{planned['path']} ({planned['objects']} objects, {size(planned['bytes'])})"
+    return f"{planned['path']} ({counted(planned['objects'], 'object')}, {size(planned['bytes'])})"
 
 
 def _note_data(snapshot: StampSnapshot) -> dict[str, Any] | None:
@@ -224,19 +224,17 @@ def _running_text(now: Running | None) -> str:
 def _last_text(last: CleanupRecord | None) -> str:
     if last is None:
         return "none recorded"
-    text = (
-        f"{last.began_at}, {last.result} after {last.duration_s:.1f} s: "
-        f"{last.objects_pruned} objects, {size(last.bytes_freed)} freed"
-    )
-    holds = (last.exclusive_lock_longest_s, last.shared_lock_longest_s, last.sysroot_lock_longest_s)
-    text += "; longest holds: {:.3f} s exclusive, {:.3f} s shared, {:.3f} s sysroot".format(*holds)
     reasons = [*filter(None, (last.error, last.unfinished)), *last.left]
     if (more := last.failures - len(last.left)) > 0:
         reasons.append(f"and {more} more")
-    return "; ".join((text, *reasons))
+    why = f" ({'; '.join(reasons)})" if reasons else ""
+    return (
+        f"{last.result}{why}, {last.began_at}, after {last.duration_s:.1f} s: "
+        f"{counted(last.objects_pruned, 'object')}, {size(last.disk_bytes_freed)} freed"
+    )
 
 
 def _reclaimable_text(reclaimable: dict[str, Any]) -> str:
     if "error" in reclaimable:
         return f"unknown: {reclaimable['error']}"
-    return f"{reclaimable['objects']} objects, {size(reclaimable['disk_bytes'])}"
+    return f"{counted(reclaimable['objects'], 'object')}, {size(reclaimable['disk_bytes'])}"

@@ -32,6 +32,11 @@ def size(count: int) -> str:
     return f"{value:.{0 if unit == 0 else 1}f} {_UNITS[unit]}"
 
 
+def counted(count: int, what: str) -> str:
+    """A number of things, each of which is called `what`."""
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
 def duration(seconds: float) -> str:
     """A duration in at most two units."""
     if seconds < 60:
@@ -72,7 +77,11 @@ def leftover_files_text(found: StoredFiles | None) -> str | None:
     """What files take that only `prune --leftovers` deletes; None where there are none."""
     if found is None:
         return "unknown: this user may not read them"
-    return f"{size(found.disk_bytes)} in {found.files} files: {LEFTOVERS_HINT}" if found.files else None
+    return (
+        f"{size(found.disk_bytes)} in {counted(found.files, 'file')}: {LEFTOVERS_HINT}"
+        if found.files
+        else None
+    )
 
 
 def lock_text(holders: Iterable[LockHolder], otherwise: str) -> str:

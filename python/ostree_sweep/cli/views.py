@@ -10,7 +10,7 @@ from ..hints import TYPE_CHECKING
 from .bars import with_bars
 from .output import Result
 from .policies import load_policy
-from .table import LEFTOVERS_HINT, short, size, table
+from .table import LEFTOVERS_HINT, counted, short, size, table
 from .values import default_repo, default_sysroot
 
 if TYPE_CHECKING:
@@ -39,12 +39,12 @@ def du(options: argparse.Namespace, signals: WorkSignals) -> Result:
         return space.bytes if options.apparent_size else space.disk_bytes
 
     def total(space: StoredObjects) -> str:
-        return f"{size(taken(space))} in {space.objects} objects"
+        return f"{size(taken(space))} in {counted(space.objects, 'object')}"
 
     def files(space: StoredFiles | None) -> str:
         if space is None:
             return "unknown: this user may not read them"
-        return f"{size(taken(space))} in {space.files} files"
+        return f"{size(taken(space))} in {counted(space.files, 'file')}"
 
     largest = max((taken(each.exclusive) + taken(each.shared) for each in found.holders), default=0)
     lines = []
@@ -72,7 +72,7 @@ def du(options: argparse.Namespace, signals: WorkSignals) -> Result:
 
 def _unreferenced(found: Usage, depth: int) -> str:
     """What deletes commits that no ref leads to: `prune` by itself keeps them."""
-    count = f"{found.unreferenced_commits} commit{'' if found.unreferenced_commits == 1 else 's'}"
+    count = counted(found.unreferenced_commits, "commit")
     option = "" if depth == -1 else f" --depth={depth}"
     return f"with {count} that no ref keeps: only 'prune --refs-only{option}' deletes such"
 
