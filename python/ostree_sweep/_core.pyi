@@ -210,11 +210,13 @@ class _RuledRef(TypedDict):
     depth: int
     since: int | None
     kept: int
+    kept_for: dict[str, int]
     pruned: int
 
 class _PolicyCheck(TypedDict):
     refs: list[_RuledRef]
     pruned: int
+    unreferenced: int
 
 @final
 class Plan:

@@ -9,13 +9,14 @@ Each call takes the repository's shared lock for an instant, if it misses someth
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from functools import partial
 
 from . import checks
 from .cancellation import Cancellable
 from .deployed import in_commit, is_path
 from .described import described
-from .frozen import Data, dataclass
+from .frozen import Data, FrozenDict, dataclass
 from .hints import TYPE_CHECKING, JsonObject, Optional, ProgressCallback, StrPath
 from .reports import DanglingRef
 from .retention import Policy, core_retention
@@ -168,6 +169,7 @@ class RuledRef:
         depth: how many parents its rule keeps; -1: all.
         since: its rule also keeps parents made since then, in seconds since 1970.
         kept: commits in its history that stay, by its own rule or for another root.
+        kept_for: of these, the ones that its own rule does not keep: how many, by a ref whose rule does.
         pruned: commits in its history that go.
     """
 
@@ -176,6 +178,7 @@ class RuledRef:
     depth: int
     since: Optional[int]
     kept: int
+    kept_for: Mapping[str, int]
     pruned: int
 
 
@@ -186,10 +189,12 @@ class PolicyCheck(Data):
     Attributes:
         refs: all refs, by name.
         pruned: commits that go, each counted once, with those that no ref leads to.
+        unreferenced: of these, the ones that no ref leads to.
     """
 
     refs: tuple[RuledRef, ...]
     pruned: int
+    unreferenced: int
 
 
 @described
@@ -293,7 +298,19 @@ def why(
 
 
 def _policy_check(found: _PolicyCheck) -> PolicyCheck:
-    return PolicyCheck(tuple(RuledRef(**each) for each in found["refs"]), found["pruned"])
+    refs = (
+        RuledRef(
+            each["name"],
+            each["rule"],
+            each["depth"],
+            each["since"],
+            each["kept"],
+            FrozenDict(each["kept_for"]),
+            each["pruned"],
+        )
+        for each in found["refs"]
+    )
+    return PolicyCheck(tuple(refs), found["pruned"], found["unreferenced"])
 
 
 def _usage(found: _Usage) -> Usage:

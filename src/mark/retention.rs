@@ -148,11 +148,10 @@ impl Retention {
     pub(crate) fn check_names(&self, refs: &[Ref]) -> Result<Vec<String>> {
         let specs: Vec<String> = refs.iter().map(Ref::spec).collect();
         let warnings = self.rules.check_matched(&specs)?;
+        let mut without_rule = Vec::new();
         for (name, choice) in specs.iter().zip(self.choices(&names(refs))) {
             match choice {
-                Choice::Default if self.default.is_none() => {
-                    return Err(Error::Refused(format!("Ref '{name}' has no policy, and there is no default")))
-                }
+                Choice::Default if self.default.is_none() => without_rule.push(format!("'{name}'")),
                 Choice::Tie(one, other) => {
                     return Err(Error::Refused(format!(
                         "Ref '{name}' is matched by '{}' and '{}', which are equally specific; leave one out, or name the ref itself",
@@ -163,7 +162,15 @@ impl Retention {
                 Choice::Default | Choice::One(_) => {}
             }
         }
-        Ok(warnings)
+        if without_rule.is_empty() {
+            return Ok(warnings);
+        }
+        let (refs, have) = if without_rule.len() == 1 { ("Ref", "has") } else { ("Refs", "have") };
+        Err(Error::Refused(format!(
+            "{refs} {} {have} no policy, and there is no default; add [default], or a rule such as [refs.{:?}]",
+            without_rule.join(", "),
+            without_rule[0].trim_matches('\''),
+        )))
     }
 
     /// Fails if a ref leads to the commit that is to be deleted.

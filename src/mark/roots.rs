@@ -66,7 +66,7 @@ pub(crate) struct Following<'a> {
 
 /// What is left to keep behind a commit.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-struct Left {
+pub(crate) struct Left {
     /// This many generations of parents; `u32::MAX` stands for all.
     generations: u32,
     /// Parents at least this young, without a gap.
@@ -74,6 +74,13 @@ struct Left {
 }
 
 impl Left {
+    /// What is left at the commit, made at `time`, that a history to keep so much of begins with. It is kept in any case;
+    /// if it is too old, its date keeps nothing behind it.
+    pub fn at_start(keep: Keep, time: u64) -> Left {
+        let since = keep.since.filter(|since| time >= *since);
+        Left { generations: keep.depth.unwrap_or(u32::MAX), since }
+    }
+
     /// Whether a walk with `other` left finds nothing that one with `self` left has not found.
     fn covers(self, other: Left) -> bool {
         let dates = match (self.since, other.since) {
@@ -85,7 +92,7 @@ impl Left {
     }
 
     /// What is left behind the parent of a commit, itself made at `time`; None if it is not to be kept.
-    fn behind(self, time: u64) -> Option<Left> {
+    pub fn behind(self, time: u64) -> Option<Left> {
         let since = self.since.filter(|since| time >= *since);
         let generations = match self.generations {
             u32::MAX => u32::MAX,
@@ -197,8 +204,7 @@ impl History {
                     }
                 };
                 if commit == start.commit {
-                    // The start itself is kept in any case; if it is too old, its date keeps nothing behind it.
-                    left.since = left.since.filter(|since| decoded.timestamp >= *since);
+                    left = Left::at_start(start.keep, decoded.timestamp);
                 } else {
                     match left.behind(decoded.timestamp) {
                         Some(less) => left = less,

@@ -431,6 +431,7 @@ impl From<Way> for WayDict {
 pub(super) struct PolicyCheckDict {
     refs: Vec<RuledRefDict>,
     pruned: u64,
+    unreferenced: u64,
 }
 
 #[derive(IntoPyObject)]
@@ -440,17 +441,27 @@ struct RuledRefDict {
     depth: i64,
     since: Option<u64>,
     kept: u64,
+    kept_for: BTreeMap<String, u64>,
     pruned: u64,
 }
 
 impl From<PolicyCheck> for PolicyCheckDict {
     fn from(check: PolicyCheck) -> Self {
-        Self { refs: check.refs.into_iter().map(Into::into).collect(), pruned: check.pruned }
+        let PolicyCheck { refs, pruned, unreferenced } = check;
+        Self { refs: refs.into_iter().map(Into::into).collect(), pruned, unreferenced }
     }
 }
 
 impl From<RuledRef> for RuledRefDict {
-    fn from(RuledRef { name, rule, keep, kept, pruned }: RuledRef) -> Self {
-        Self { name, rule, depth: keep.depth.map_or(-1, i64::from), since: keep.since, kept, pruned }
+    fn from(RuledRef { name, rule, keep, kept, kept_for, pruned }: RuledRef) -> Self {
+        Self {
+            name,
+            rule,
+            depth: keep.depth.map_or(-1, i64::from),
+            since: keep.since,
+            kept,
+            kept_for,
+            pruned,
+        }
     }
 }

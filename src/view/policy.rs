@@ -1,6 +1,7 @@
 //! Which rule each ref gets, and how many commits go by it.
 
-use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 
 use super::ViewOptions;
 use crate::control::Control;
@@ -8,9 +9,11 @@ use crate::error::Result;
 use crate::mark::confirm::confirm_shared;
 use crate::mark::keep::Keep;
 use crate::mark::retention::{names, Retention};
+use crate::mark::roots::Left;
 use crate::mark::rules::Choice;
 use crate::mark::{Mark, RootSource};
 use crate::repo::object::{Checksum, ObjectName, ObjectType};
+use crate::repo::variant::Commit;
 use crate::repo::{refs, Repo};
 use crate::workers::Crew;
 
@@ -25,6 +28,8 @@ pub struct RuledRef {
     pub keep: Keep,
     /// Commits in its history that stay, by this ref's rule or for another root.
     pub kept: u64,
+    /// Of these, the ones that its own rule does not keep, by a ref of which the rule does.
+    pub kept_for: BTreeMap<String, u64>,
     /// Commits in its history that go.
     pub pruned: u64,
 }
@@ -36,6 +41,8 @@ pub struct PolicyCheck {
     pub refs: Vec<RuledRef>,
     /// All commits that go: of several histories once, and those that no ref leads to.
     pub pruned: u64,
+    /// Of these, the ones that no ref leads to.
+    pub unreferenced: u64,
 }
 
 /// Finds out what a prune by these rules would do. Fails as the prune does. Writes nothing.
@@ -61,31 +68,63 @@ pub(crate) fn check_policy(
     };
     let mut refs = refs::list(repo, control)?;
     refs.sort_unstable_by(|one, other| one.path.cmp(&other.path));
-    let mut parents: HashMap<Checksum, Option<Checksum>> = HashMap::new();
+    let mut read: HashMap<Checksum, Option<Commit>> = HashMap::new();
     let mut buffer = Vec::new();
-    let mut check = PolicyCheck { pruned: mark.garbage_commits().len() as u64, ..PolicyCheck::default() };
-    let names = names(&refs);
-    for (reference, choice) in refs.iter().zip(retention.choices(&names)) {
-        let (mut kept, mut pruned) = (0, 0);
-        let mut next = Some(reference.target);
+    // Calls `each` with every commit of a history, and whether the history's own rule keeps it.
+    let mut walk = |start, keep, each: &mut dyn FnMut(Checksum, bool)| -> Result<()> {
+        let (mut left, mut next) = (None, Some(start));
         while let Some(commit) = next {
             control.check_or_rest()?;
-            let parent = if let Some(parent) = parents.get(&commit) {
-                *parent
-            } else {
-                let Some(decoded) = repo.read_commit(commit, &mut buffer)? else { break };
-                parents.insert(commit, decoded.parent);
-                decoded.parent
+            let decoded = match read.entry(commit) {
+                Entry::Occupied(known) => *known.get(),
+                Entry::Vacant(new) => *new.insert(repo.read_commit(commit, &mut buffer)?),
             };
-            let is_live = mark.live().contains(ObjectName::new(commit, ObjectType::Commit));
-            *(if is_live { &mut kept } else { &mut pruned }) += 1;
+            let Some(Commit { parent, timestamp, .. }) = decoded else { break };
+            left = if commit == start {
+                Some(Left::at_start(keep, timestamp))
+            } else {
+                left.and_then(|left: Left| left.behind(timestamp))
+            };
+            each(commit, left.is_some());
             next = parent;
         }
-        let (rule, keep) = match choice {
-            Choice::One(rule) => (Some(rule.pattern.as_str().to_owned()), rule.keep),
-            Choice::Default | Choice::Tie(..) => (None, retention.of_others()),
-        };
-        check.refs.push(RuledRef { name: reference.spec(), rule, keep, kept, pruned });
+        Ok(())
+    };
+    let names = names(&refs);
+    let ruled: Vec<_> = refs
+        .iter()
+        .zip(retention.choices(&names))
+        .map(|(reference, choice)| match choice {
+            Choice::One(rule) => (reference, Some(rule.pattern.as_str().to_owned()), rule.keep),
+            Choice::Default | Choice::Tie(..) => (reference, None, retention.of_others()),
+        })
+        .collect();
+    let mut keepers: HashMap<Checksum, String> = HashMap::new();
+    for (reference, _, keep) in &ruled {
+        walk(reference.target, *keep, &mut |commit, is_own| {
+            if is_own {
+                keepers.entry(commit).or_insert_with(|| reference.spec());
+            }
+        })?;
+    }
+    let mut check = PolicyCheck::default();
+    for (reference, rule, keep) in ruled {
+        let (mut kept, mut pruned, mut kept_for) = (0, 0, BTreeMap::new());
+        walk(reference.target, keep, &mut |commit, is_own| {
+            if !mark.live().contains(ObjectName::new(commit, ObjectType::Commit)) {
+                pruned += 1;
+                return;
+            }
+            kept += 1;
+            if let Some(keeper) = keepers.get(&commit).filter(|_| !is_own) {
+                *kept_for.entry(keeper.clone()).or_default() += 1;
+            }
+        })?;
+        check.refs.push(RuledRef { name: reference.spec(), rule, keep, kept, kept_for, pruned });
+    }
+    for commit in mark.garbage_commits() {
+        check.pruned += 1;
+        check.unreferenced += u64::from(!read.contains_key(&commit));
     }
     Ok(check)
 }

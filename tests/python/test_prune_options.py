@@ -493,6 +493,29 @@ def test_a_policy_is_checked_before_it_is_used(repo: Path, tmp_path: Path) -> No
     assert objects(repo) == before
 
 
+def test_the_check_of_a_policy_tells_what_other_rules_keep(repo: Path, tmp_path: Path) -> None:
+    """Of `main`, a rule keeps one commit of four, and a tag the two oldest; no ref leads to a fifth."""
+    ostree(repo, "refs", "--create=tags/v2", commits(repo)[2])
+    ostree(repo, "commit", "--orphan", "--tree=ref=dev")
+    text = "[default]\nkeep-last = 1\n[refs.'tags/*']\nprotect = true"
+    file = policy(tmp_path / "policy.toml", text)
+    check = [str(COMMAND), "policy", f"--check={file}", f"--repo={repo}"]
+    done = subprocess.run(check, check=True, capture_output=True, text=True)
+    assert [" ".join(line.split()) for line in done.stdout.splitlines()] == [
+        "Ref Rule Kept Pruned",
+        "dev [default] 1 1",
+        "main [default] 3 (2 by tags/v2) 1",
+        "tags/v2 tags/* 2 0",
+        "(no ref) - 0 1",
+        "",
+        "Would delete: 3 commits",
+    ]
+    told = json.loads(subprocess.run([*check, "--json"], check=True, capture_output=True).stdout)
+    assert [each["kept_for"] for each in told["refs"]] == [{}, {"tags/v2": 2}, {}]
+    assert (told["pruned"], told["unreferenced"]) == (3, 1)
+    assert ostree_sweep.prune(repo, policy=Policy.load(file)).by_type["commit"].pruned == 3
+
+
 def test_young_commits_stay_though_no_ref_leads_to_them(repo: Path) -> None:
     newest, *older = commits(repo)
     (repo / "refs/heads/main").unlink()
@@ -561,7 +584,13 @@ def test_a_policy_may_have_a_default_and_dates(repo: Path, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("text", "status", "reason"),
     [
-        ("[refs.main]\nkeep-last = 1", 1, "Ref 'dev' has no policy"),
+        (
+            "[refs.main]\nkeep-last = 1",
+            1,
+            "Ref 'dev' has no policy, and there is no default; "
+            'add [default], or a rule such as [refs."dev"]',
+        ),
+        ("[refs.other]\nkeep-last = 1\noptional = true", 1, "Refs 'dev', 'main' have no policy"),
         ("[refs.main]\nkeep-last = 0", 2, "keep-last"),
         ("[refs.main]\ndepth = 'deep'", 2, "depth"),
         ("[refs.main]\ndepth = 1\nkeep-last = 1", 2, "one of"),

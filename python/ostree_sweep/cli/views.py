@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import argparse
     from typing import Any
 
-    from ..views import Explanation, StoredFiles, StoredObjects, Usage, Way
+    from ..views import Explanation, RuledRef, StoredFiles, StoredObjects, Usage, Way
     from .signals import WorkSignals
 
 _KINDS = {
@@ -97,11 +97,22 @@ def policy(options: argparse.Namespace, signals: WorkSignals) -> Result:
             rules, repo, **_looking(options), cancellable=signals.token, progress=progress
         )
     rows = [
-        (short(each.name), each.rule or "[default]", str(each.kept), str(each.pruned)) for each in found.refs
+        (short(each.name), each.rule or "[default]", _kept(each), str(each.pruned)) for each in found.refs
     ]
+    if found.unreferenced:
+        rows.append(("(no ref)", "-", "0", str(found.unreferenced)))
     lines = [*table(("Ref", "Rule", "Kept", "Pruned"), rows, right=2), ""] if rows else []
     lines.append(f"Would delete: {found.pruned} commits")
     return Result(lines, {"repo": repo, **to_dict(found)})
+
+
+def _kept(ruled: RuledRef) -> str:
+    """How many commits stay, and the ref for which most of those do that its own rule does not keep."""
+    if not ruled.kept_for:
+        return str(ruled.kept)
+    most = max(ruled.kept_for, key=ruled.kept_for.__getitem__)
+    others = "" if len(ruled.kept_for) == 1 else " and others"
+    return f"{ruled.kept} ({sum(ruled.kept_for.values())} by {short(most)}{others})"
 
 
 def _place(options: argparse.Namespace) -> dict[str, Any]:
