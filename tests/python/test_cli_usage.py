@@ -393,3 +393,9 @@ def test_a_terminal_gets_a_progress_bar(repo: Path) -> None:
     assert b"sweep" in drawn or b"done" in drawn
     assert b"freed" in drawn
     assert json.loads(outcome.stdout)["objects_pruned"] == 3
+
+
+def test_help_lists_the_exit_statuses() -> None:
+    help_text = subprocess.run([COMMAND, "--help"], stdout=subprocess.PIPE, text=True, check=True).stdout
+    for line in ("  75   the lock stayed busy", "  1    error"):
+        assert f"{line}\n" in help_text

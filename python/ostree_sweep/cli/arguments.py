@@ -97,7 +97,16 @@ def command_parser() -> argparse.ArgumentParser:
         prog="ostree-sweep",
         usage="ostree-sweep COMMAND [OPTIONS]",
         description="Clean up after OSTree updates, and prune OSTree repositories.",
-        epilog="'ostree-sweep help COMMAND' shows a command's options.",
+        epilog="""exit status:
+  0    done, or nothing to do
+  1    error
+  2    wrong usage
+  3    some items could not be removed; status --check: there is something to do
+  75   the lock stayed busy
+  130  cancelled by SIGINT; 143: by SIGTERM
+
+'ostree-sweep help COMMAND' shows a command's options.""",
+        formatter_class=HelpFormatter,
     )
     commands = parser.add_subparsers(prog="ostree-sweep", dest="command", metavar="COMMAND", required=True)
 
