@@ -14,6 +14,19 @@ def is_path(name: str) -> bool:
     return name.startswith(("/", "./", "../"))
 
 
+def object_at(path: str) -> str | None:
+    """The name of the object whose file this would be, by the path alone."""
+    above, directory, name = ["", "", *path.split("/")][-3:]
+    checksum, _, kind = f"{directory}{name}".partition(".")
+    is_object = above == "objects" and len(directory) == 2 and len(checksum) == _CHECKSUM_LENGTH and kind
+    return f"{checksum}.{kind}" if is_object else None
+
+
+def is_deployed(path: str) -> bool:
+    """Whether there is such a file in a deployment's checkout."""
+    return os.path.lexists(path) and _split(os.path.abspath(path))[0] is not None
+
+
 def in_commit(path: str) -> str:
     """A deployed file's commit and path in it, `COMMIT:/PATH`; by default it's in the booted deployment.
 
@@ -27,7 +40,7 @@ def in_commit(path: str) -> str:
     if commit is None:
         commit, inside = _booted(), real
     if commit is None:
-        raise OstreeSweepError(f"{path}: it is in no deployment")
+        raise OstreeSweepError(f"{path}: it is in no deployment, and no object")
     if inside.split("/")[1] == "etc":
         # Deployed from there.
         inside = f"/usr{inside}"

@@ -14,7 +14,7 @@ from functools import partial
 
 from . import checks
 from .cancellation import Cancellable
-from .deployed import in_commit, is_path
+from .deployed import in_commit, is_path, object_at
 from .described import described
 from .frozen import Data, FrozenDict, dataclass
 from .hints import TYPE_CHECKING, JsonObject, Optional, ProgressCallback, StrPath
@@ -276,7 +276,7 @@ def why(
         object_name: `CHECKSUM.TYPE`, a checksum, the beginning of one that is unique (among commits, if any
             commit's begins so), a ref (`REF`, `REMOTE:REF`, `COLLECTION:REF` or `(COLLECTION, REF)`), an
             image's name, a file or directory in a commit (`COMMIT:/PATH` or `REF:/PATH`), or the path of a
-            deployed one, which begins with `/`, `./` or `../`.
+            deployed one or of an object's file, which begins with `/`, `./` or `../`.
         repo: the repository.
         sysroot: look at this sysroot and its repository instead.
         depth: how many parents of a ref's commit are kept too; -1: all. For a repository only.
@@ -292,7 +292,7 @@ def why(
     effort = effort_of("balanced", None, lock_timeout_s=lock_timeout_s)
     from . import core
 
-    name = in_commit(object_name) if is_path(object_name) else object_name
+    name = object_at(object_name) or (in_commit(object_name) if is_path(object_name) else object_name)
     work = partial(core.why, path, name=name, is_sysroot=is_sysroot, depth=depth, effort=effort)
     return run(work, _explanation, cancellable, progress)
 

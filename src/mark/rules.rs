@@ -148,7 +148,7 @@ fn unmatched_text(rule: &Rule, names: &[String]) -> String {
 }
 
 /// The name that was probably meant: another remote's of the same name, or one that differs in few letters.
-fn nearest<'a>(wanted: &str, names: &'a [String]) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(wanted: &str, names: &'a [String]) -> Option<&'a str> {
     let far = (wanted.chars().count() / 3 + 1).min(3);
     let distance_to = |name: &str| {
         let short = name.split_once(':').map_or(name, |(_, short)| short);

@@ -6,6 +6,7 @@ use std::path::{Component, Path};
 
 use super::Root;
 use crate::error::{Error, Result};
+use crate::mark::rules::nearest;
 use crate::repo::abbreviation::{ambiguous, begin_with, is_hex, SHORTEST};
 use crate::repo::object::{Checksum, ObjectName, ObjectType};
 use crate::repo::variant::{self, Child};
@@ -22,7 +23,9 @@ pub(super) fn resolve(repo: &Repo, roots: &[Root], text: &str) -> Result<ObjectN
     // An image's name has `:/` in it, too: docker://HOST/NAME.
     let splits =
         || text.match_indices(":/").map(|(at, separator)| (&text[..at], &text[at + separator.len()..]));
-    match splits().find(|(commit, _)| is_root(commit)).or_else(|| splits().next()) {
+    // `ostree ls` takes paths without the slash, too.
+    let bare = || text.split_once(':').filter(|(commit, _)| is_root(commit));
+    match splits().find(|(commit, _)| is_root(commit)).or_else(bare).or_else(|| splits().next()) {
         Some((commit, path)) => at_path(repo, named(repo, roots, commit)?, Path::new(path)),
         None => named(repo, roots, text),
     }
@@ -37,7 +40,10 @@ fn named(repo: &Repo, roots: &[Root], text: &str) -> Result<ObjectName> {
         None => (text, None),
     };
     let unknown = || {
-        Error::unknown(text, format!("'{text}' is neither a ref nor an object: give a ref, a checksum or its beginning, CHECKSUM.TYPE, or COMMIT:/PATH"))
+        let names: Vec<_> = roots.iter().map(|root| root.name.clone()).collect();
+        let meant = nearest(text, &names).map(|name| format!("; did you mean '{name}'?"));
+        let meant = meant.as_deref().unwrap_or(": give a ref, a checksum or its beginning, CHECKSUM.TYPE, COMMIT:/PATH, or a deployed file's path");
+        Error::unknown(text, format!("'{text}' is neither a ref nor an object{meant}"))
     };
     if !is_hex(hex) || hex.len() < SHORTEST {
         return Err(unknown());

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
@@ -64,6 +65,18 @@ def test_directories_and_files_below_etc_are_found(deployed: tuple[Sysroot, str,
 
 
 @pytest.mark.needs_root
+def test_the_command_takes_a_path_from_where_one_stands(deployed: tuple[Sysroot, str, str]) -> None:
+    sysroot, first, _ = deployed
+    said = subprocess.run(
+        [COMMAND, "why", f"--sysroot={sysroot.path}", "--json", "usr/lib/os-release"],
+        cwd=sysroot.deployment(first),
+        check=True,
+        capture_output=True,
+    ).stdout
+    assert json.loads(said)["kept_by"][0]["path"] == "/usr/lib/os-release"
+
+
+@pytest.mark.needs_root
 def test_in_a_booted_system_a_path_is_that_of_the_booted_deployment(
     deployed: tuple[Sysroot, str, str],
 ) -> None:
@@ -99,6 +112,13 @@ def test_a_file_of_any_commit_is_found(tmp_path: Path) -> None:
     lines = output(COMMAND, "why", f"--repo={repo}", f"{BRANCH}:/a:/b/c").splitlines()
     assert lines[0] == f"{name}.file"
     assert lines[-1].strip() == "/a:/b/c"
+    assert ostree_sweep.why(f"{BRANCH}:a:/b/c", repo).object == f"{name}.file"
+    (stored,) = repo.glob(f"objects/{name[:2]}/{name[2:]}.file*")
+    assert ostree_sweep.why(str(stored), repo).object == f"{name}.file"
+    with pytest.raises(OstreeSweepError, match=f"did you mean '{BRANCH}'"):
+        ostree_sweep.why(f"{BRANCH}x", repo)
+    with pytest.raises(OstreeSweepError, match="or a deployed file's path"):
+        ostree_sweep.why("something else", repo)
     with pytest.raises(OstreeSweepError, match="is no commit"):
         ostree_sweep.why(f"{name}.file:/a", repo)
     with pytest.raises(OstreeSweepError, match="neither a ref nor an object"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from .. import views
+from ..deployed import is_deployed
 from ..frozen import to_dict
 from ..hints import TYPE_CHECKING
 from .bars import with_bars
@@ -80,10 +81,10 @@ def _unreferenced(found: Usage, depth: int) -> str:
 def why(options: argparse.Namespace, signals: WorkSignals) -> Result:
     """`ostree-sweep why`."""
     place = _place(options)
+    # At a prompt one stands in a deployment, and completes names.
+    name = f"./{options.object}" if is_deployed(options.object) else options.object
     with signals.progress() as progress:
-        found = views.why(
-            options.object, **place, **_looking(options), cancellable=signals.token, progress=progress
-        )
+        found = views.why(name, **place, **_looking(options), cancellable=signals.token, progress=progress)
     data = {**place, **found.to_dict()}
     return Result(_why_lines(found), data)
 
