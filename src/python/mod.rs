@@ -39,9 +39,9 @@ mod _core {
 
     // Why a run stopped, as its report says it.
     #[pymodule_export]
-    const FREED_ENOUGH: &str = crate::sweep::FREED_ENOUGH;
+    const FREED_ENOUGH: &str = crate::sweep::limits::FREED_ENOUGH;
     #[pymodule_export]
-    const FREE_ENOUGH: &str = crate::sweep::FREE_ENOUGH;
+    const FREE_ENOUGH: &str = crate::sweep::limits::FREE_ENOUGH;
     #[pymodule_export]
     const OUT_OF_TIME: &str = crate::error::OUT_OF_TIME;
 

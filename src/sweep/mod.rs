@@ -12,7 +12,7 @@ pub(crate) mod context;
 mod expiry;
 pub(crate) mod extent;
 pub(crate) mod leftovers;
-mod limits;
+pub(crate) mod limits;
 pub(crate) mod links;
 pub(crate) mod objects;
 mod order;
@@ -23,4 +23,4 @@ mod tombstone;
 pub(crate) mod uncollected;
 pub(crate) mod verdict;
 
-pub use self::limits::{Limits, FREED_ENOUGH, FREE_ENOUGH};
+pub use self::limits::Limits;
