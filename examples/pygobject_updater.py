@@ -43,7 +43,7 @@ def update(refspec: str) -> None:
     finally:
         sysroot.unlock()
     log.info("staged: %s", commit)
-    # Without the sysroot's lock in hand, or it would wait for it in vain.
+    # It takes the repository's shared lock only, so others need not wait for the sysroot's meanwhile.
     made = ostree_sweep.plan()
     log.info("planned: %d objects, %d bytes to delete after the reboot", made.objects, made.bytes)
 

@@ -392,7 +392,8 @@ def prune(
             branches and policies imply it.
         depth: how many parents of each kept commit are kept too; -1: all.
         commit_only: look at commits only, and leave all that they reach where it is.
-        keep_younger_than: of each ref's history, keep the newest commit and those made since this date.
+        keep_younger_than: of each ref's history, keep the newest commit and those made since this date: text
+            as GNU `date` reads it, seconds since 1970, or a `datetime`, which is local time if it is naive.
         retain_branch_depth: for single branches, how many parents to keep, whatever else is said; 0 stands
             for no rule of its own, as with `ostree prune`. A policy can say what this can't.
         only_branches: prune only these branches' histories; names or patterns, each of which matches a ref.

@@ -96,7 +96,7 @@ def texts(name: str, value: object) -> tuple[str, ...]:
     items = tuple(value)
     for item in items:
         if not isinstance(item, str):
-            raise TypeError(f"{name} must be a collection of str, and has a {type(item).__name__}")
+            raise TypeError(f"{name} must be a collection of str, and one is of type {type(item).__name__}")
         _encodable(name, item)
     return items
 

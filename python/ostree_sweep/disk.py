@@ -14,6 +14,10 @@ def check(name: str, value: object) -> None:
     Raises:
         TypeError, ValueError: it is neither.
     """
+    if isinstance(value, float):
+        raise TypeError(
+            f'{name} must be a whole number of bytes, or a share as text such as "15%", not a float'
+        )
     if not isinstance(value, str):
         checks.optional_whole(name, value, 0, 2**64 - 1)
     elif not is_share(value):

@@ -137,3 +137,7 @@ class OperationCancelled(OstreeSweepError):  # noqa: N818 - named for what happe
 
     def __str__(self) -> str:
         return "the operation was cancelled"
+
+    def __repr__(self) -> str:
+        # A report's own is a screenful.
+        return f"OperationCancelled({'' if self.report is None else 'report=...'})"

@@ -118,6 +118,7 @@ def test_the_report_is_the_cause_of_the_cancellation(repo: Path) -> None:
     assert cause.report is not None
     assert cause.report.objects_pruned == before - len(object_files(repo)) > 0
     assert cause.report.unfinished == "it was cancelled"
+    assert repr(cause) == "OperationCancelled(report=...)"
 
 
 def test_a_timeout_by_a_token_gives_the_report(repo: Path) -> None:

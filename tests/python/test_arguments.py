@@ -173,3 +173,13 @@ def test_a_policy_stays_what_it_was_when_made() -> None:
     assert hash(policy) == hash(Policy({"main": Keep()}))
     with pytest.raises(TypeError, match="can't be changed"):
         policy.refs["main"] = Keep(0)  # type: ignore[index]
+
+
+def test_a_share_of_the_disk_is_text(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match=r'free_until must be .* such as "15%", not a float'):
+        ostree_sweep.prune(tmp_path, free_until=0.15)  # type: ignore[arg-type]
+
+
+def test_the_type_of_an_item_is_named(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match="only_branches must be a collection of str, and one is of type int"):
+        ostree_sweep.prune(tmp_path, only_branches=[1])  # type: ignore[list-item]
