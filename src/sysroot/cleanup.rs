@@ -269,10 +269,9 @@ fn write_refs(
         Ok(()) => Ok(true),
         Err(Error::Libostree { errno: libc::ENOSPC, .. }) => Ok(false),
         // Refs that are left keep more than is needed, and can be pruned around.
-        Err(Error::Sysroot(error)) => {
-            report
-                .failures
-                .push(Failure { path: "ostree/repo/refs/heads/ostree".into(), error: error.into() });
+        Err(error @ (Error::Sysroot(_) | Error::Libostree { .. })) => {
+            let error = error.to_string().into();
+            report.failures.push(Failure { path: "ostree/repo/refs/heads/ostree".into(), error });
             Ok(true)
         }
         Err(error) => Err(error),
