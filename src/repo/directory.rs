@@ -69,7 +69,7 @@ impl Directory {
 
     /// Opens the directory that is held as `held`.
     pub fn held(held: impl AsFd) -> rustix::io::Result<Self> {
-        openat(held, ".", DIRECTORY, Mode::empty()).map(Self)
+        open_unnoticed(held, c".", DIRECTORY).map(Self)
     }
 
     /// Opens the directory `name`, or one at a path below this one; None where there is none.
