@@ -105,7 +105,7 @@ def command_parser() -> argparse.ArgumentParser:
   75   the lock stayed busy
   130  cancelled by SIGINT; 143: by SIGTERM
 
-'ostree-sweep help COMMAND' shows a command's options.""",
+See 'ostree-sweep help COMMAND' for a command's options.""",
         formatter_class=HelpFormatter,
     )
     commands = parser.add_subparsers(prog="ostree-sweep", dest="command", metavar="COMMAND", required=True)
