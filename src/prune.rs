@@ -571,7 +571,7 @@ impl Run<'_> {
         let now = Instant::now();
         let deadline = (begin + self.slice.saturating_sub(Census::time_to_settle())).max(now + (now - begin));
         let mut touched = Vec::new();
-        let is_over = || Instant::now() >= deadline || self.context.crew.pace.wants_rest();
+        let is_over = || self.context.crew.pace.ends_slice(deadline);
         while !matches!(stage, Stage::Done) && !self.needs_preparation(stage) && !is_over() {
             self.step(stage, deadline, &mut touched)?;
         }

@@ -159,6 +159,11 @@ impl<'a> Pace<'a> {
             || self.control.is_paused()
     }
 
+    /// Whether a slice is over: its time is, or there is something to be done without a lock.
+    pub fn ends_slice(&self, deadline: Instant) -> bool {
+        Instant::now() >= deadline || self.wants_rest()
+    }
+
     /// To be called after each deletion, with a directory of the file system.
     pub fn deleted(&self, directory: impl AsFd) {
         if self.effort.unlinks_per_s.is_some() {

@@ -112,7 +112,7 @@ impl Removal<'_> {
                 Err(Error::Io { source, .. }) => self.stuck.add(Path::new(TMP).join(name), source),
                 Err(error) => return Err(error),
             }
-            if Instant::now() >= deadline || pace.wants_rest() {
+            if pace.ends_slice(deadline) {
                 break;
             }
         }

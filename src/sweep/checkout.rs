@@ -487,7 +487,7 @@ impl Tree<'_> {
     /// Whether the slice is over.
     fn is_over(&self) -> Result<bool> {
         self.context.control.check()?;
-        let is_over = Instant::now() >= self.context.deadline || self.context.crew.pace.wants_rest();
+        let is_over = self.context.crew.pace.ends_slice(self.context.deadline);
         Ok(self.progressed.load(Ordering::Relaxed) && is_over)
     }
 }

@@ -54,7 +54,7 @@ impl Sweep {
     /// Deletes commits that are not live until `deadline`; returns the object directories it changed.
     pub fn run(&mut self, context: Context, live: &LiveSet, deadline: Instant) -> Result<Vec<u8>> {
         let mut touched = BTreeSet::new();
-        while Instant::now() < deadline && !context.crew.pace.wants_rest() {
+        while !context.crew.pace.ends_slice(deadline) {
             if context.is_exhausted() {
                 self.candidates.clear();
             }

@@ -75,8 +75,7 @@ impl Deltas {
         report: &mut PruneReport,
         deadline: Option<Instant>,
     ) -> Result<()> {
-        let is_over =
-            || deadline.is_some_and(|deadline| Instant::now() >= deadline || context.crew.pace.wants_rest());
+        let is_over = || deadline.is_some_and(|deadline| context.crew.pace.ends_slice(deadline));
         while let Some(candidate) = self.candidates.pop_if(|_| !is_over()) {
             context.control.check()?;
             let is_wanted = context.deltas_of == Some(candidate.to) && !candidate.is_index;

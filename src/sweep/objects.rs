@@ -251,7 +251,7 @@ impl<'a> Sweeper<'a> {
 
     fn is_over(&self) -> bool {
         let is_time = match self.task {
-            Task::Delete(deadline) => Instant::now() >= deadline || self.context.crew.pace.wants_rest(),
+            Task::Delete(deadline) => self.context.crew.pace.ends_slice(deadline),
             Task::Gather | Task::Tell => false,
         };
         is_time || self.context.is_exhausted()

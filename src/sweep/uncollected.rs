@@ -109,8 +109,7 @@ impl Sweep {
         deadline: Option<Instant>,
     ) -> Result<()> {
         let owners = Owners::of(context.repo, context.control)?;
-        let is_over =
-            || deadline.is_some_and(|deadline| Instant::now() >= deadline || context.crew.pace.wants_rest());
+        let is_over = || deadline.is_some_and(|deadline| context.crew.pace.ends_slice(deadline));
         while let Some(candidate) = self.candidates.pop_if(|_| !is_over()) {
             context.control.check()?;
             if let Some(reason) = context.exhausted() {

@@ -158,7 +158,7 @@ fn slice(
         }
         done.settled += 1;
         control.advance(1);
-        if Instant::now() >= deadline || pace.wants_rest() {
+        if pace.ends_slice(deadline) {
             return Ok(false);
         }
     }
