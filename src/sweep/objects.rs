@@ -159,6 +159,10 @@ impl Pass {
     /// Lists directories until there are candidates enough for a while. Needs no lock: each is decided on again when
     /// its turn comes.
     pub fn gather(&self, context: Context, live: &LiveSet) -> Result<()> {
+        // Once for each slice: threads would be started to find that out.
+        if is_plenty(&self.lock().chunks) {
+            return Ok(());
+        }
         self.work(context, live, context.crew, Task::Gather)
     }
 
